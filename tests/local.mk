@@ -1,0 +1,58 @@
+# Tests that make itself builds. A unit test takes three lines, beside its like, in the order of the alphabet:
+#
+#   UNIT_TESTS += tests/unit/test_fill
+#   tests_unit_test_fill_SOURCES = tests/unit/test_fill.c
+#   tests_unit_test_fill_LDADD = $(UNIT_CACHE)
+#
+# The last line names the floor of the house the tested file lives on. A test that links only its own floor proves that the
+# floor stands without the ones above. Base: UNIT_BASE; cache: UNIT_CACHE; upstream: UNIT_UPSTREAM; mirrord: UNIT_MIRRORD.
+AM_CFLAGS += $(CMOCKA_CFLAGS)
+UNIT_BASE = $(BASE_LIBS) $(CMOCKA_LIBS)
+UNIT_CACHE = cache/libcache.a $(BASE_LIBS) $(CMOCKA_LIBS)
+UNIT_UPSTREAM = upstream/libupstream.a $(BASE_LIBS) $(CMOCKA_LIBS)
+UNIT_MIRRORD = $(OUR_LIBS) $(CMOCKA_LIBS)
+
+UNIT_TESTS =
+# Unit tests: add below this line.
+
+# Fuzz targets: each file has LLVMFuzzerTestOneInput and nothing else. With --enable-fuzz (clang) it becomes a fuzzer,
+# otherwise a program that replays tests/fuzz/corpus/<name without fuzz_>, which make check runs:
+#
+#   FUZZ_TARGETS += tests/fuzz/fuzz_head
+#   tests_fuzz_fuzz_head_SOURCES = tests/fuzz/fuzz_head.c $(FUZZ_MAIN)
+#   tests_fuzz_fuzz_head_LDADD = $(FUZZ_MIRRORD)
+if FUZZ
+FUZZ_MAIN =
+else
+FUZZ_MAIN = tests/fuzz/replay.c
+endif
+FUZZ_BASE = $(BASE_LIBS) $(FUZZ_LDFLAGS)
+FUZZ_CACHE = cache/libcache.a $(BASE_LIBS) $(FUZZ_LDFLAGS)
+FUZZ_UPSTREAM = upstream/libupstream.a $(BASE_LIBS) $(FUZZ_LDFLAGS)
+FUZZ_MIRRORD = $(OUR_LIBS) $(FUZZ_LDFLAGS)
+
+FUZZ_TARGETS =
+# Fuzz targets: add below this line.
+
+if HAVE_CMOCKA
+check_PROGRAMS += $(UNIT_TESTS)
+TESTS += $(UNIT_TESTS)
+endif
+check_PROGRAMS += $(FUZZ_TARGETS)
+if !FUZZ
+TESTS += $(FUZZ_TARGETS)
+endif
+
+# What tests/run builds before it runs the parts; names are read back by tests/run from these targets.
+.PHONY: check-programs list-unit-tests list-fuzz-targets
+check-programs: $(check_PROGRAMS)
+list-unit-tests:
+	@for program in $(UNIT_TESTS); do echo $$program; done
+list-fuzz-targets:
+	@for program in $(FUZZ_TARGETS); do echo $$program; done
+
+EXTRA_DIST += tests/run tests/lint tests/lib tests/wire tests/faults tests/e2e tests/fuzz/corpus
+
+# Folders above go into the archive whole, but not what a Python left in them.
+dist-hook:
+	find $(distdir) -name __pycache__ -type d -prune -exec rm -rf {} +

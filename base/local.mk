@@ -1,0 +1,13 @@
+noinst_LIBRARIES += base/libbase.a
+base_libbase_a_SOURCES = \
+	base/alloc.c base/alloc.h \
+	base/check.c base/check.h \
+	base/clock.c base/clock.h \
+	base/digest.c base/digest.h \
+	base/error.c base/error.h \
+	base/log.c base/log.h \
+	base/metric.c base/metric.h base/metric.def \
+	base/pool.c base/pool.h \
+	base/slice.c base/slice.h \
+	base/strbuf.c base/strbuf.h \
+	base/worker.c base/worker.h

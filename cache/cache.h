@@ -1,0 +1,56 @@
+/*
+ * What is kept: the public face of the folder.
+ *
+ *   store      blobs on disk under their final names, and the open ones in memory   cache/store.h
+ *   fills      blobs being written, with their readers                              cache/fill.h
+ *   manifests  manifest bodies in memory, backed by the store cache/manifest.h tags       which
+ * digest a tag had, when it was last confirmed                   cache/tag.h repos      what a
+ * repository holds, in the layout of registry:2                 cache/repo.h
+ *
+ * One struct cache per process, made at start, shared by all workers; each part says at its
+ * functions which thread may call them. Storage is the only truth: all that is in memory here may
+ * be lost at any moment without harm.
+ */
+#ifndef CACHE_CACHE_H
+#define CACHE_CACHE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/pool.h"
+
+struct cache;
+struct store;
+struct fills;
+struct manifests;
+struct tags;
+struct repos;
+
+struct cache_config {
+    const char *storage_path;     /* the root; made when missing */
+    struct pool *pool;            /* outlives the cache */
+    size_t manifest_memory_bytes; /* bound of manifest bodies and tag records in memory */
+    unsigned open_files_max;      /* blobs kept open for the next reader */
+    unsigned open_files_valid_s;  /* after this an open blob is looked up on disk again */
+    uint64_t fill_near_bytes;     /* a reader this close ahead of a writer waits for it */
+    uint64_t fill_memory_bytes;   /* window of a fill that the disk cannot hold */
+    unsigned partial_max_age_s;   /* older partial downloads are swept */
+};
+
+/* Makes the folders; does not walk them. Blocking: call at start, before the loops run. */
+int cache_open(const struct cache_config *config, struct cache **out, struct error *err);
+/* After all workers ended. Partial downloads stay on disk, to be resumed. */
+void cache_close(struct cache **cache);
+
+struct store *cache_store(struct cache *c);
+struct fills *cache_fills(struct cache *c);
+struct manifests *cache_manifests(struct cache *c);
+struct tags *cache_tags(struct cache *c);
+struct repos *cache_repos(struct cache *c);
+
+/* Removes partial downloads older than partial_max_age_s, off the loop. Call at start and then
+ * now and again. */
+void cache_sweep(struct cache *c);
+
+#endif

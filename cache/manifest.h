@@ -1,0 +1,42 @@
+/*
+ * Manifests: small JSON documents addressed by digest, kept byte for byte. A struct manifest is
+ * immutable and counted; the bodies of the most recently used ones stay in memory (sharded, LRU,
+ * bounded in bytes), all of them are blobs of the store plus a revision link of their repository.
+ */
+#ifndef CACHE_MANIFEST_H
+#define CACHE_MANIFEST_H
+
+#include "base/digest.h"
+#include "base/slice.h"
+
+struct manifest;
+struct manifests;
+
+/* Copies the bytes. header_lines: what every answer with this manifest says, made once:
+ * Content-Type, Docker-Content-Digest, ETag, each with CRLF. */
+struct manifest *manifest_new(const struct digest *d, struct slice media_type, struct slice body);
+struct manifest *manifest_ref(struct manifest *m);
+void manifest_unref(struct manifest **m);
+const struct digest *manifest_digest(const struct manifest *m);
+struct slice manifest_media_type(const struct manifest *m);
+struct slice manifest_body(const struct manifest *m);
+struct slice manifest_header_lines(const struct manifest *m);
+
+/* Any thread, one short lock; the memory front only. A reference, or NULL. */
+struct manifest *manifests_find(struct manifests *ms, const struct digest *d);
+
+/* rc 0 with a reference, -ENOENT, or another negative errno; on the worker that asked. */
+typedef void (*manifest_load_fn)(void *arg, int rc, struct manifest *m);
+/* Memory, then (off the loop) the store. Anything in the store that is larger than max_bytes is
+ * not a manifest: -EFBIG. The media type comes from the repository's record of the revision, else
+ * from the body ("mediaType", or its shape). A worker's thread only. */
+void manifests_load(struct manifests *ms, struct slice repo, const struct digest *d,
+                    size_t max_bytes, manifest_load_fn done, void *arg);
+
+/* Puts it into the memory front at once and into the store and the repository (revision link,
+ * media type) off the loop, durably. done may be NULL; rc is 0 or a negative errno. */
+typedef void (*manifest_kept_fn)(void *arg, int rc);
+void manifests_keep(struct manifests *ms, struct slice repo, struct manifest *m,
+                    manifest_kept_fn done, void *arg);
+
+#endif

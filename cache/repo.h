@@ -1,0 +1,38 @@
+/*
+ * What a repository holds, in the layout of registry:2: docker/registry/v2/repositories/<name>/
+ * _manifests/{tags,revisions}, _layers. Walks and links are blocking inside and run off the loop.
+ */
+#ifndef CACHE_REPO_H
+#define CACHE_REPO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/digest.h"
+#include "base/slice.h"
+
+struct repos;
+
+/* A sorted list of names, in one block; repo_names_free() it. */
+struct repo_names {
+    char **names;
+    size_t n;
+    bool has_more; /* the listing went on behind the last one */
+};
+void repo_names_free(struct repo_names **names);
+
+/* rc 0 with a list that the callee owns, -ENOENT (no such repository), or another negative errno;
+ * on the worker that asked. */
+typedef void (*repo_names_fn)(void *arg, int rc, struct repo_names *names);
+
+/* Tags of a repository / repositories of the store, in ASCII order behind `last` (empty: from the
+ * start), at most n_max. A worker's thread only. */
+void repos_list_tags(struct repos *rs, struct slice repo, struct slice last, size_t n_max,
+                     repo_names_fn done, void *arg);
+void repos_list(struct repos *rs, struct slice last, size_t n_max, repo_names_fn done, void *arg);
+
+/* Notes that a repository has this blob (_layers/<alg>/<hex>/link), off the loop. A failure is
+ * logged only: the link is for other programs that read this storage. */
+void repos_link_blob(struct repos *rs, struct slice repo, const struct digest *d);
+
+#endif

@@ -12,8 +12,35 @@ UNIT_CACHE = cache/libcache.a $(BASE_LIBS) $(CMOCKA_LIBS)
 UNIT_UPSTREAM = upstream/libupstream.a $(BASE_LIBS) $(CMOCKA_LIBS)
 UNIT_MIRRORD = $(OUR_LIBS) $(CMOCKA_LIBS)
 
+noinst_HEADERS += tests/unit/unit.h
+
 UNIT_TESTS =
 # Unit tests: add below this line.
+UNIT_TESTS += tests/unit/test_clock
+tests_unit_test_clock_SOURCES = tests/unit/test_clock.c
+tests_unit_test_clock_LDADD = $(UNIT_BASE)
+UNIT_TESTS += tests/unit/test_digest
+tests_unit_test_digest_SOURCES = tests/unit/test_digest.c
+tests_unit_test_digest_LDADD = $(UNIT_BASE)
+UNIT_TESTS += tests/unit/test_error
+tests_unit_test_error_SOURCES = tests/unit/test_error.c
+tests_unit_test_error_LDADD = $(UNIT_BASE)
+UNIT_TESTS += tests/unit/test_log
+tests_unit_test_log_SOURCES = tests/unit/test_log.c
+tests_unit_test_log_LDADD = $(UNIT_BASE)
+UNIT_TESTS += tests/unit/test_metric
+tests_unit_test_metric_SOURCES = tests/unit/test_metric.c
+tests_unit_test_metric_LDADD = $(UNIT_BASE)
+UNIT_TESTS += tests/unit/test_slice
+tests_unit_test_slice_SOURCES = tests/unit/test_slice.c
+tests_unit_test_slice_LDADD = $(UNIT_BASE)
+UNIT_TESTS += tests/unit/test_strbuf
+tests_unit_test_strbuf_SOURCES = tests/unit/test_strbuf.c
+tests_unit_test_strbuf_LDADD = $(UNIT_BASE)
+UNIT_TESTS += tests/unit/test_worker
+tests_unit_test_worker_SOURCES = tests/unit/test_worker.c
+tests_unit_test_worker_LDADD = $(UNIT_BASE)
+
 
 # Fuzz targets: each file has LLVMFuzzerTestOneInput and nothing else. With --enable-fuzz (clang) it becomes a fuzzer,
 # otherwise a program that replays tests/fuzz/corpus/<name without fuzz_>, which make check runs:

@@ -1,0 +1,24 @@
+/*
+ * What the admin listener answers: /metrics (Prometheus text), /healthz, /fills (running fills as
+ * JSON), /upstream (health and quota as JSON). It is the handler of a server of its own, meant for
+ * operators: no client of the registry reaches it.
+ *
+ * Runs on the control worker. Shared and read only; the caller keeps cache and upstream alive as
+ * long as the server runs.
+ */
+#ifndef MIRRORD_ADMIN_H
+#define MIRRORD_ADMIN_H
+
+struct cache;
+struct txn;
+struct upstream;
+
+struct admin {
+    struct cache *cache;
+    struct upstream *upstream; /* NULL: nothing is mirrored */
+};
+
+/* A txn_handler_fn; ctx is the struct admin. */
+void admin_handle(struct txn *txn, void *ctx);
+
+#endif

@@ -1,5 +1,11 @@
 noinst_LIBRARIES += mirrord/libmirrord.a
 mirrord_libmirrord_a_SOURCES = \
+	mirrord/address.h \
+	mirrord/configuration.h \
+	mirrord/options.c mirrord/options.h mirrord/options.def \
+	mirrord/options_legacy.def mirrord/options_storage.def \
+	mirrord/options_man.h \
+	mirrord/sample.h \
 	mirrord/head.h \
 	mirrord/txn.h
 

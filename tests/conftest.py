@@ -1,0 +1,76 @@
+"""Fixtures for all tests. What a test starts ends with it, and is asked on the way out whether all was well."""
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import pytest
+
+from lib.fake import FakeRegistry
+from lib.mirror import Mirror
+from lib.upstream import Upstream
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """A failing test prints the end of every daemon's log."""
+    report = (yield).get_result()
+    if report.failed and report.when in ("call", "teardown"):
+        for mirror in getattr(item, "mirrors", []):
+            if mirror.n_starts:
+                report.sections.append(("log of mirrord", mirror.log()[-6000:]))
+
+
+@pytest.fixture
+def fake():
+    """A programmable upstream."""
+    registry = FakeRegistry()
+    yield registry
+    registry.close()
+
+
+@pytest.fixture
+def cdn():
+    """A second server, where redirects lead to."""
+    registry = FakeRegistry()
+    yield registry
+    registry.close()
+
+
+@pytest.fixture
+def make_mirror(request, tmp_path):
+    """make_mirror(upstream, **settings): a running daemon, stopped and examined after the test."""
+    made = request.node.mirrors = []
+
+    def make(upstream=None, start=True, **settings):
+        folder = tmp_path / ("mirror-%d" % (len(made) + 1))
+        folder.mkdir()
+        mirror = Mirror(folder, upstream, **settings)
+        made.append(mirror)
+        return mirror.start() if start else mirror
+
+    yield make
+    for mirror in made:
+        mirror.check_storage()
+        mirror.stop()
+
+
+@pytest.fixture
+def mirror(make_mirror, fake):
+    """A daemon in front of the fake registry."""
+    return make_mirror(fake)
+
+
+@pytest.fixture
+def make_upstream(tmp_path):
+    """make_upstream(auth): a running docker-registry."""
+    made = []
+
+    def make(auth=None, **options):
+        upstream = Upstream(tmp_path / ("upstream-%d" % (len(made) + 1)), auth, **options)
+        made.append(upstream)
+        return upstream.start()
+
+    yield make
+    for upstream in made:
+        upstream.stop()

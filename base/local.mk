@@ -1,6 +1,7 @@
 noinst_LIBRARIES += base/libbase.a
 base_libbase_a_SOURCES = \
 	base/alloc.c base/alloc.h \
+	base/arena.c base/arena.h \
 	base/check.c base/check.h \
 	base/clock.c base/clock.h \
 	base/digest.c base/digest.h \

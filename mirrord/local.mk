@@ -1,11 +1,18 @@
 noinst_LIBRARIES += mirrord/libmirrord.a
 mirrord_libmirrord_a_SOURCES = \
-	mirrord/address.h \
-	mirrord/configuration.h \
+	mirrord/address.c mirrord/address.h \
+	mirrord/config_load.c mirrord/config_print.c mirrord/config_private.h \
+	mirrord/config_number.c mirrord/config_number.h \
+	mirrord/config_text.c mirrord/config_text.h \
+	mirrord/config_value.c mirrord/config_value.h \
+	mirrord/configuration.c mirrord/configuration.h \
+	mirrord/flavors.def \
 	mirrord/options.c mirrord/options.h mirrord/options.def \
 	mirrord/options_legacy.def mirrord/options_storage.def \
-	mirrord/options_man.h \
-	mirrord/sample.h \
+	mirrord/options_man.c mirrord/options_man.h \
+	mirrord/sample.c mirrord/sample.h \
+	mirrord/yaml_scalar.c mirrord/yaml_scalar.h \
+	mirrord/yaml_tree.c mirrord/yaml_tree.h \
 	mirrord/head.h \
 	mirrord/txn.h
 

@@ -70,6 +70,15 @@ if !FUZZ
 TESTS += $(FUZZ_TARGETS)
 endif
 
+# The load generator of the benchmarks (tests/bench/run).
+check_PROGRAMS += tests/bench/load
+tests_bench_load_SOURCES = \
+	tests/bench/load.c \
+	tests/bench/load_connection.c tests/bench/load_connection.h \
+	tests/bench/load_options.c tests/bench/load_options.h \
+	tests/bench/load_report.c tests/bench/load_report.h
+tests_bench_load_LDADD = $(BASE_LIBS)
+
 # What tests/run builds before it runs the parts; names are read back by tests/run from these targets.
 .PHONY: check-programs list-unit-tests list-fuzz-targets
 check-programs: $(check_PROGRAMS)

@@ -183,6 +183,14 @@ def challenge(realm, service="fake", scope="repository:any:pull"):
     return lambda exchange: exchange.error(401, "UNAUTHORIZED", fields)
 
 
+def admitted(then):
+    """Asks for a token as the registry does, and behaves like this for those who have one."""
+    def behave(exchange):
+        if exchange.fake.token.admits(exchange):
+            then(exchange)
+    return behave
+
+
 def redirect(location, code=307):
     """location: a URL, or a function of the request that makes one."""
     def behave(exchange):

@@ -31,6 +31,7 @@ struct loader {
     struct strbuf *problems;
     struct kept_tree *trees;
     struct config *config;
+    bool is_sample;
     bool is_seen[OPT_MAX]; /* the file has a line for it */
 };
 
@@ -89,7 +90,8 @@ static int parse_text(struct loader *l, enum option id, const char *key, struct 
 {
     struct yaml_problem problem;
     struct yaml_tree *tree;
-    bool is_secret = id != OPT_MAX && (option_row(id)->flags & OPTION_F_SECRET);
+    /* Of a whole group nobody knows what is in it. */
+    bool is_secret = id == OPT_MAX || (option_row(id)->flags & OPTION_F_SECRET);
     if (yaml_tree_parse(at->raw, &tree, &problem) == 0) {
         at->node = yaml_tree_root(keep_tree(l, tree));
         return 0;
@@ -121,6 +123,13 @@ static int expand(struct loader *l, enum option id, const char *key, struct plac
     return rc;
 }
 
+/* What the compiled-in sample says is a default, unless its flavor says something else. */
+static bool is_sample_default(const struct loader *l, enum option id, const struct place *at,
+                              const struct config_value *value)
+{
+    return l->is_sample && !at->env.ptr && config_value_equal(value, &l->config->values[id]);
+}
+
 /* Reads one option from where it stands. Null leaves the default. */
 static void read_option(struct loader *l, enum option id, struct place at)
 {
@@ -132,7 +141,9 @@ static void read_option(struct loader *l, enum option id, struct place at)
         if (at.env.ptr)
             strbuf_addf(l->problems, "%.*s=", SLICE_ARG(at.env));
         strbuf_addf(l->problems, "%s\n", wrong.ptr);
-    } else if (!value.is_null) {
+    } else if (value.is_null || is_sample_default(l, id, &at, &value)) {
+        config_value_fini(&value);
+    } else {
         config_value_fini(&l->config->values[id]);
         value.origin = at.env.ptr ? CONFIG_ENVIRONMENT : CONFIG_FILE;
         value.line = at.line;
@@ -247,7 +258,7 @@ static const struct yaml_node *find_flavor(struct loader *l, const struct yaml_n
         return &empty;
     if (node) {
         strbuf_addf(l->problems, "%s:%u: %s: not a mapping; allowed: a mapping of options\n",
-                    l->file, node->line, flavor);
+                    l->file, node->line, *flavor ? flavor : "the top level");
         return NULL;
     }
     strbuf_addf(l->problems, "%s: the flavor `%s` is missing; allowed:", l->file, flavor);
@@ -318,6 +329,7 @@ static int get_text(struct loader *l, const struct config_source *source, struct
     }
     if (l->file)
         return read_file(l->file, text, l->problems);
+    l->is_sample = true;
     sample_print(text);
     return 0;
 }

@@ -87,8 +87,7 @@ void config_text_mask_url(struct slice text, struct strbuf *out)
     if (scheme_end) {
         const char *authority = scheme_end + 3;
         const char *end = text.ptr + text.len;
-        const char *slash = memchr(authority, '/', (size_t)(end - authority));
-        const char *at = memrchr(authority, '@', (size_t)((slash ? slash : end) - authority));
+        const char *at = memrchr(authority, '@', (size_t)(end - authority));
         const char *colon = at ? memchr(authority, ':', (size_t)(at - authority)) : NULL;
         if (colon) {
             strbuf_add(out, text.ptr, (size_t)(colon + 1 - text.ptr));

@@ -132,7 +132,8 @@ static void check_storage(const struct config *c, struct strbuf *out)
     if (driver)
         strbuf_addf(out, "storage driver %s is not available in this build", driver);
     else
-        strbuf_addf(out, "the flavor `%s` names no storage driver", c->flavor);
+        strbuf_addf(out, "not set by %s%s", *c->flavor ? "the flavor " : "the top level",
+                    c->flavor);
     strbuf_add_str(out, "; available: local, file\n");
 }
 

@@ -47,7 +47,7 @@ static const char file_comment[] =
     "durations\n"
     "# ms, s, m, h, d; without a unit they are bytes and seconds. A missing key, or null (~), "
     "means\n"
-    "# the default. This file is made by `mirrord options --sample`.\n";
+    "# the default. This file is what `mirrord sample` prints.\n";
 
 /* The text as a comment, broken into lines. */
 static void add_comment(struct sample *s, const char *indent, const char *text)

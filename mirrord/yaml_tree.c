@@ -46,7 +46,8 @@ struct builder {
     bool has_document;
 };
 
-/* Notes what is wrong at the event at hand. */
+/* Notes what is wrong at the event at hand. Texts of the document are not repeated: a password that
+ * begins with ! or * would be among them. */
 static int __attribute__((format(printf, 2, 3))) fail(struct builder *b, const char *fmt, ...)
 {
     va_list ap;
@@ -217,7 +218,7 @@ static int apply_tag(struct builder *b, const char *tag, struct yaml_node *node)
             return fail(b, "the value does not have the form that its tag announces");
         return 0;
     }
-    return fail(b, "tags such as %.60s are not allowed", tag);
+    return fail(b, "tags other than YAML's own are not allowed");
 }
 
 static int on_scalar(struct builder *b, const yaml_event_t *event)
@@ -246,12 +247,11 @@ static int on_scalar(struct builder *b, const yaml_event_t *event)
 
 static int on_alias(struct builder *b, const yaml_event_t *event)
 {
-    const char *name = (const char *)event->data.alias.anchor;
-    struct yaml_node *node = find_anchor(b, name);
+    struct yaml_node *node = find_anchor(b, (const char *)event->data.alias.anchor);
     if (!node)
-        return fail(b, "no anchor &%.60s stands before this alias", name);
+        return fail(b, "an alias without an anchor before it");
     if (node->is_open)
-        return fail(b, "the alias *%.60s stands inside what it names", name);
+        return fail(b, "an alias inside what it stands for");
     int rc = grow(b, node->n_expanded);
     return rc < 0 ? rc : place(b, node);
 }
@@ -261,7 +261,7 @@ static int on_start(struct builder *b, enum yaml_node_kind kind, const yaml_char
 {
     const char *own = kind == YAML_NODE_IS_LIST ? YAML_SEQ_TAG : YAML_MAP_TAG;
     if (tag && strcmp((const char *)tag, own) != 0 && strcmp((const char *)tag, "!") != 0)
-        return fail(b, "tags such as %.60s are not allowed", (const char *)tag);
+        return fail(b, "tags other than YAML's own are not allowed");
     if (b->depth == YAML_TREE_DEPTH_MAX)
         return fail(b, "nested deeper than %d", YAML_TREE_DEPTH_MAX);
     struct yaml_node *node = node_new(b, kind);

@@ -6,9 +6,12 @@ base_libbase_a_SOURCES = \
 	base/clock.c base/clock.h \
 	base/digest.c base/digest.h \
 	base/error.c base/error.h \
+	base/http_call.c base/http_call.h \
+	base/http_client.c base/http_client.h base/http_client_private.h \
 	base/log.c base/log.h \
 	base/metric.c base/metric.h base/metric.def \
 	base/pool.c base/pool.h \
 	base/slice.c base/slice.h \
 	base/strbuf.c base/strbuf.h \
+	base/url.c base/url.h \
 	base/worker.c base/worker.h

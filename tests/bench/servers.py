@@ -13,6 +13,7 @@ OWN_FIELDS = ("date", "server", "connection", "keep-alive", "content-length", "c
               "accept-ranges")
 
 NGINX = """
+{user}
 daemon off;
 worker_processes {workers};
 pid {folder}/nginx.pid;
@@ -63,7 +64,9 @@ def start_nginx(folder, name, http, server, workers=2):
     port = free_port()
     config = os.path.join(folder, "nginx.conf")
     with open(config, "w") as output:
-        output.write(NGINX.format(folder=folder, port=port, http=http, server=server, workers=workers))
+        # Started as root, its workers would otherwise be a user who may not read the temporary folder.
+        output.write(NGINX.format(folder=folder, port=port, http=http, server=server, workers=workers,
+                                  user="user root;" if os.geteuid() == 0 else ""))
     process = Process(["nginx", "-e", os.path.join(folder, "error.log"), "-c", config], os.path.join(folder, "log"))
     process.wait_ready(lambda: can_connect(("127.0.0.1", port)), "accepts connections")
     return Server(name, port, process)

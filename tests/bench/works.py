@@ -3,9 +3,11 @@
 
 
 
+import time
+
 from content import Failure, verify
 from measure import Load, cpu_s, reset_peak, run_load, run_wrk, status_bytes
-from servers import Front, MirrorServer
+from servers import Front
 from table import GIB, MIB, Row
 
 MS = 1000.0
@@ -88,13 +90,13 @@ def big_blob(bench):
 
 
 def cold_get(bench, make, blob, row):
-    """One client, one blob, on a server that has nothing yet. Returns the load's result."""
+    """One client, one blob, on a server that has nothing yet. Returns the server's name and the load's result."""
     server = make()
     try:
         result = run_load(bench.load, server, blob.target)
         row.add_peak(server.name, status_bytes(server, "VmHWM"))
         server.wait_kept(blob.digest)
-        return result
+        return server.name, result
     finally:
         server.stop()
         bench.forget(server)
@@ -124,7 +126,7 @@ def cold_limited(bench):
         verify_cold(bench, front, blob, 1)
         for _ in range(bench.n_rounds):
             direct = run_load(bench.load, front, blob.target)
-            result = cold_get(bench, lambda: bench.cold_mirror(front), blob, whole)
+            _, result = cold_get(bench, lambda: bench.cold_mirror(front), blob, whole)
             whole.add("upstream", direct["request_s"]["max"])
             whole.add("mirrord", result["request_s"]["max"], result["server_cpu_s"] / result["bytes"] * GIB)
             first.add("upstream", direct["first_byte_s"]["p50"] * MS)
@@ -146,8 +148,7 @@ def cold_unlimited(bench):
 
     for _ in range(bench.n_rounds):
         for make in (lambda: bench.cold_mirror(bench.upstream), bench.cold_proxy):
-            result = cold_get(bench, make, blob, row)
-            name = "mirrord" if make is not bench.cold_proxy else "docker-registry"
+            name, result = cold_get(bench, make, blob, row)
             row.add(name, rate(result), result["server_cpu_s"] / result["bytes"] * GIB)
         row.add("upstream", rate(run_load(bench.load, bench.upstream_server, blob.target)))
     yield row
@@ -222,10 +223,10 @@ def memory(bench):
 def slow_peak(bench, server):
     """The most resident memory while every one of many slow clients is in the middle of the big blob."""
     reset_peak(server)
-    load = Load(bench.load, server, bench.content.blobs["big"].target, "-c", bench.n_slow, "-n1", "-r", 200000, "-b",
-                65536, "-d", bench.slow_s)
+    load = Load(bench.load, server, bench.content.blobs["big"].target, "-c", bench.n_slow, "-n1", "-r", 200000, "-b", 65536)
     load.wait_started()
-    result = load.result()
+    time.sleep(bench.slow_s)
+    result = load.stop()
     if result["requests"]:
         raise Failure("slow downloads of %s ended before they were measured" % server.name)
     return status_bytes(server, "VmHWM")

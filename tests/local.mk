@@ -16,9 +16,21 @@ noinst_HEADERS += tests/unit/unit.h
 
 UNIT_TESTS =
 # Unit tests: add below this line.
+UNIT_TESTS += tests/unit/test_address
+tests_unit_test_address_SOURCES = tests/unit/test_address.c
+tests_unit_test_address_LDADD = $(UNIT_MIRRORD)
 UNIT_TESTS += tests/unit/test_clock
 tests_unit_test_clock_SOURCES = tests/unit/test_clock.c
 tests_unit_test_clock_LDADD = $(UNIT_BASE)
+UNIT_TESTS += tests/unit/test_config_load
+tests_unit_test_config_load_SOURCES = tests/unit/test_config_load.c
+tests_unit_test_config_load_LDADD = $(UNIT_MIRRORD)
+UNIT_TESTS += tests/unit/test_config_number
+tests_unit_test_config_number_SOURCES = tests/unit/test_config_number.c
+tests_unit_test_config_number_LDADD = $(UNIT_MIRRORD)
+UNIT_TESTS += tests/unit/test_configuration
+tests_unit_test_configuration_SOURCES = tests/unit/test_configuration.c
+tests_unit_test_configuration_LDADD = $(UNIT_MIRRORD)
 UNIT_TESTS += tests/unit/test_digest
 tests_unit_test_digest_SOURCES = tests/unit/test_digest.c
 tests_unit_test_digest_LDADD = $(UNIT_BASE)
@@ -31,6 +43,9 @@ tests_unit_test_log_LDADD = $(UNIT_BASE)
 UNIT_TESTS += tests/unit/test_metric
 tests_unit_test_metric_SOURCES = tests/unit/test_metric.c
 tests_unit_test_metric_LDADD = $(UNIT_BASE)
+UNIT_TESTS += tests/unit/test_options
+tests_unit_test_options_SOURCES = tests/unit/test_options.c
+tests_unit_test_options_LDADD = $(UNIT_MIRRORD)
 UNIT_TESTS += tests/unit/test_slice
 tests_unit_test_slice_SOURCES = tests/unit/test_slice.c
 tests_unit_test_slice_LDADD = $(UNIT_BASE)
@@ -40,6 +55,9 @@ tests_unit_test_strbuf_LDADD = $(UNIT_BASE)
 UNIT_TESTS += tests/unit/test_worker
 tests_unit_test_worker_SOURCES = tests/unit/test_worker.c
 tests_unit_test_worker_LDADD = $(UNIT_BASE)
+UNIT_TESTS += tests/unit/test_yaml_tree
+tests_unit_test_yaml_tree_SOURCES = tests/unit/test_yaml_tree.c
+tests_unit_test_yaml_tree_LDADD = $(UNIT_MIRRORD)
 
 
 # Fuzz targets: each file has LLVMFuzzerTestOneInput and nothing else. With --enable-fuzz (clang) it becomes a fuzzer,
@@ -60,6 +78,9 @@ FUZZ_MIRRORD = $(OUR_LIBS) $(FUZZ_LDFLAGS)
 
 FUZZ_TARGETS =
 # Fuzz targets: add below this line.
+FUZZ_TARGETS += tests/fuzz/fuzz_config
+tests_fuzz_fuzz_config_SOURCES = tests/fuzz/fuzz_config.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_config_LDADD = $(FUZZ_MIRRORD)
 
 if HAVE_CMOCKA
 check_PROGRAMS += $(UNIT_TESTS)
@@ -87,8 +108,8 @@ list-unit-tests:
 list-fuzz-targets:
 	@for program in $(FUZZ_TARGETS); do echo $$program; done
 
-EXTRA_DIST += tests/run tests/lint tests/conftest.py tests/pytest.ini tests/lib tests/wire tests/faults tests/e2e \
-	tests/bench tests/fuzz/corpus
+EXTRA_DIST += tests/run tests/lint tests/conftest.py tests/pytest.ini tests/lib tests/data tests/wire tests/faults tests/e2e \
+	tests/bench tests/data tests/fuzz/corpus
 
 # Folders above go into the archive whole, but not what a Python left in them.
 dist-hook:

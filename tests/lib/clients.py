@@ -1,0 +1,189 @@
+"""Real clients, each with a storage folder of its own, pointed at a mirror of docker.io.
+
+A client whose program is not installed, or which this machine does not permit, skips its test and says why.
+"""
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from .process import Process
+
+BUSYBOX = "/bin/busybox"
+
+
+def run(command, env=None, timeout_s=120, check=True):
+    """Output of a command; a failure shows all it said."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    result = subprocess.run([str(word) for word in command], env={**kept, **(env or {})}, stdin=subprocess.DEVNULL,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout_s)
+    if check and result.returncode != 0:
+        raise AssertionError("%s: status %d\n%s" % (" ".join(map(str, command)), result.returncode, result.stdout))
+    return result.stdout
+
+
+def need(*programs):
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip("%s is not installed" % program)
+
+
+def busybox():
+    """The program of runnable images."""
+    if not os.access(BUSYBOX, os.X_OK):
+        pytest.skip("busybox-static is not installed")
+    with open(BUSYBOX, "rb") as program:
+        return program.read(), 0o755
+
+
+class Client:
+    def __init__(self, folder, mirror_url):
+        self.folder = str(folder)
+        self.url = mirror_url
+        self.location = mirror_url.split("://")[1]
+        self.n = 0
+        self.process = None
+
+    def fresh(self):
+        """Forgets everything: a new storage folder, a new daemon."""
+        self.stop()
+        self.n += 1
+        self.state = os.path.join(self.folder, "%s-%d" % (type(self).__name__.lower(), self.n))
+        os.makedirs(self.state)
+        self.start()
+        return self
+
+    def path(self, *parts):
+        return os.path.join(self.state, *parts)
+
+    def start(self):
+        pass
+
+    def stop(self):
+        if self.process is not None:
+            self.process.stop(timeout_s=30)
+            self.process = None
+
+
+class Docker(Client):
+    """dockerd with --registry-mirror."""
+
+    def start(self):
+        need("dockerd", "docker")
+        if os.geteuid() != 0:
+            pytest.skip("dockerd wants root")
+        self.environment = {"DOCKER_HOST": "unix://" + self.path("s"), "DOCKER_CONFIG": self.path("config")}
+        self.process = Process([
+            "dockerd", "--host=unix://" + self.path("s"), "--data-root=" + self.path("data"),
+            "--exec-root=" + self.path("x"), "--pidfile=" + self.path("pid"), "--bridge=none", "--iptables=false",
+            "--ip-forward=false", "--ip-masq=false", "--storage-driver=vfs", "--registry-mirror=" + self.url,
+            "--insecure-registry=127.0.0.0/8"], self.path("log"))
+        try:
+            self.process.wait_ready(lambda: subprocess.run(
+                ["docker", "version"], env={**os.environ, **self.environment}, capture_output=True).returncode == 0,
+                "answers", 30)
+        except AssertionError:
+            if "permission denied" in self.process.log() or "operation not permitted" in self.process.log():
+                pytest.skip("dockerd is not permitted here: " + self.process.log()[-300:])
+            raise
+
+    def docker(self, *arguments):
+        return run(["docker", *arguments], self.environment)
+
+    def pull(self, name):
+        self.docker("pull", name)
+
+    def run(self, name, *command):
+        return self.docker("run", "--rm", "--network", "none", name, *command)
+
+
+class Containerd(Client):
+    """ctr with --hosts-dir; it sends ?ns=docker.io."""
+
+    def start(self):
+        need("containerd", "ctr")
+        if os.geteuid() != 0:
+            pytest.skip("containerd wants root")
+        disabled = ["io.containerd.grpc.v1.cri"] + ["io.containerd.snapshotter.v1." + name for name in (
+            "devmapper", "zfs", "btrfs", "aufs")] + ["io.containerd.internal.v1.opt"]
+        with open(self.path("config.toml"), "w") as config:
+            config.write('version = 2\nroot = "%s"\nstate = "%s"\ndisabled_plugins = %s\n[grpc]\naddress = "%s"\n' % (
+                self.path("root"), self.path("state"), json.dumps(disabled), self.path("s")))
+        hosts = self.path("hosts", "docker.io")
+        os.makedirs(hosts)
+        with open(os.path.join(hosts, "hosts.toml"), "w") as config:
+            # Port 1 refuses: a pull that works came through the mirror.
+            config.write('server = "http://127.0.0.1:1"\n[host."%s"]\n  capabilities = ["pull", "resolve"]\n' % self.url)
+        self.process = Process(["containerd", "-c", self.path("config.toml")], self.path("log"))
+        self.process.wait_ready(lambda: "version" in self.ctr("version", check=False).lower()
+                                and os.path.exists(self.path("s")), "answers")
+
+    def ctr(self, *arguments, check=True):
+        return run(["ctr", "-a", self.path("s"), *arguments], check=check)
+
+    def pull(self, name, *arguments):
+        self.ctr("images", "pull", "--snapshotter", "native", "--hosts-dir", self.path("hosts"), *arguments,
+                 "docker.io/" + name)
+
+    def run(self, name, *command):
+        return self.ctr("run", "--rm", "--snapshotter", "native", "docker.io/" + name, "test-%d" % self.n, *command)
+
+
+class Podman(Client):
+    """podman with a registries.conf."""
+    program = "podman"
+
+    def start(self):
+        need(self.program)
+        with open(self.path("registries.conf"), "w") as config:
+            config.write('[[registry]]\nprefix = "docker.io"\nlocation = "127.0.0.1:1"\ninsecure = true\n'
+                         '[[registry.mirror]]\nlocation = "%s"\ninsecure = true\n' % self.location)
+        with open(self.path("policy.json"), "w") as policy:
+            json.dump({"default": [{"type": "insecureAcceptAnything"}]}, policy)
+        self.environment = {"CONTAINERS_REGISTRIES_CONF": self.path("registries.conf")}
+        self.storage = ["--root", self.path("root"), "--runroot", self.path("run"), "--storage-driver", "vfs"]
+
+    def podman(self, *arguments):
+        return run(["podman", *self.storage, "--runtime", "runc", "--cgroup-manager", "cgroupfs", *arguments], self.environment)
+
+    def pull(self, name, *arguments):
+        self.podman("pull", "-q", "--signature-policy", self.path("policy.json"), *arguments, "docker.io/" + name)
+
+    def run(self, name, *command):
+        return self.podman("run", "--rm", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit",
+                           "nproc=1024:1024", "docker.io/" + name, *command)
+
+
+class Buildah(Podman):
+    program = "buildah"
+
+    def pull(self, name, *arguments):
+        run(["buildah", *self.storage, "pull", "-q", "--signature-policy", self.path("policy.json"), *arguments,
+             "docker.io/" + name], self.environment)
+
+    def run(self, name, *command):
+        """A build on top of it: the commands of its layer can be used."""
+        with open(self.path("Containerfile"), "w") as recipe:
+            recipe.write("FROM docker.io/%s\nRUN %s\n" % (name, json.dumps(list(command))))
+        return run(["buildah", *self.storage, "bud", "--isolation", "chroot", "--signature-policy",
+                    self.path("policy.json"), "-f", self.path("Containerfile"), self.state], self.environment)
+
+
+class Skopeo(Podman):
+    program = "skopeo"
+
+    def pull(self, name, *arguments):
+        shutil.rmtree(self.path("layout"), ignore_errors=True)
+        run(["skopeo", "--policy", self.path("policy.json"), "--registries-conf",
+             self.path("registries.conf"), *arguments, "copy", "--all", "docker://docker.io/" + name,
+             "oci:%s:latest" % self.path("layout")], self.environment)
+
+    def run(self, name, *command):
+        """It runs nothing: what it has written is looked at instead."""
+        with open(self.path("layout", "index.json")) as index:
+            return json.dumps(json.load(index))
+
+
+ALL = [Docker, Containerd, Podman, Buildah, Skopeo]

@@ -40,7 +40,11 @@ struct cache_config {
 
 /* Makes the folders; does not walk them. Blocking: call at start, before the loops run. */
 int cache_open(const struct cache_config *config, struct cache **out, struct error *err);
-/* After all workers ended. Partial downloads stay on disk, to be resumed. */
+/* Blocks until nothing of the cache runs off the loop or is on its way home. Not on a worker's
+ * thread. Call it when the work is over and before workers end: an errand that comes home needs its
+ * worker. */
+void cache_drain(struct cache *c);
+/* After all workers ended, before the pool does. Partial downloads stay on disk, to be resumed. */
 void cache_close(struct cache **cache);
 
 struct store *cache_store(struct cache *c);
@@ -50,7 +54,7 @@ struct tags *cache_tags(struct cache *c);
 struct repos *cache_repos(struct cache *c);
 
 /* Removes partial downloads older than partial_max_age_s, off the loop. Call at start and then
- * now and again. */
+ * now and again; any thread. */
 void cache_sweep(struct cache *c);
 
 #endif

@@ -20,8 +20,9 @@
  * attached readers get all of it, the writer waits for the slowest of them, nothing is kept, and
  * the fill leaves the table so that later requests start afresh.
  *
- * Life: LOADING (partial file looked for, off the loop) → RUNNING → SEALING (hashed, fsynced and
- * renamed, off the loop) → KEPT, or FAILED / SUSPENDED from any state. Only fill_goto changes it.
+ * Life: LOADING (partial file looked for, off the loop) → RUNNING → SEALING (verified; fsynced and
+ * renamed, off the loop) → KEPT, or UNKEPT when the disk could not keep it. LOADING and RUNNING
+ * also end in FAILED or SUSPENDED. Only fill_goto_locked changes it.
  */
 #ifndef CACHE_FILL_H
 #define CACHE_FILL_H
@@ -51,17 +52,25 @@ struct fill_bytes {
 };
 
 /* The driver's side. All run on the fill's home worker, from its mailbox, never from inside a call
- * of this header. After `ended` none of them is called again. */
+ * of this header. `ended` comes exactly once, whatever ended the fill (fill_fail and fill_suspend
+ * by the driver itself, too); after it none of them is called again. The driver closes its writers
+ * then at the latest. */
 struct fill_driver {
     /* What was kept of an earlier try is known; bring the rest (fill_missing, fill_writer_open). */
     void (*begin)(void *arg, struct fill *f);
-    /* A reader waits at `off` (it wants up to `end`), and no writer will be there soon. */
+    /* A reader waits at `off` (it wants up to `end`), and no writer will be there soon: none whose
+     * claim holds `off` and that is less than fill_near_bytes before it. Told again only when the
+     * claims changed: a driver that cannot answer at once looks at fill_missing later. While the
+     * size is unknown any writer counts as soon, so claim before asking the upstream. */
     void (*demand)(void *arg, struct fill *f, uint64_t off, uint64_t end);
-    /* The last reader left. The driver may go on, or fill_suspend(). */
+    /* Nobody but the driver reads it or holds a reference any more. The driver may go on, or
+     * fill_suspend(). Needs the driver to hold exactly one reference. */
     void (*idle)(void *arg, struct fill *f);
     /* A writer that got -EAGAIN has room again. */
     void (*room)(void *arg, struct fill_writer *w);
-    /* Kept (rc 0), or failed (rc negative; see fill_failure). The driver drops its reference. */
+    /* Complete and verified (rc 0; fill_blob() is NULL when the disk could not keep it), failed (rc
+     * negative; see fill_failure), or suspended (-ECANCELED). The driver drops its reference. A
+     * wrong digest is -EBADMSG, a full disk without readers -ENOSPC or what else the disk said. */
     void (*ended)(void *arg, struct fill *f, int rc);
 };
 
@@ -89,7 +98,8 @@ void fills_print_json(struct fills *fs, struct strbuf *out);
 
 /* --- writing: the home worker ---------------------------------------------------------------- */
 
-/* From the first answer of the upstream. 0, or -EPROTO when it contradicts what is known. */
+/* From the first answer of the upstream. 0, or -EPROTO when it contradicts what is known; if that
+ * came from an earlier try, the partial file is not kept when the fill fails now. */
 int fill_set_size(struct fill *f, uint64_t size);
 /* The first gap at or behind `from` that is neither present nor claimed; false when there is none.
  * With an unknown size the gap ends at FILL_SIZE_UNKNOWN. */
@@ -97,20 +107,27 @@ bool fill_missing(struct fill *f, uint64_t from, uint64_t *off_out, uint64_t *en
 /* Bytes present, and whether all of them are. */
 uint64_t fill_present(struct fill *f);
 /* Claims [off, end): others wait for it there instead of asking again. The claim ends earlier when
- * the next segment or claim begins earlier: ask fill_writer_end. Keeps the fill alive. */
+ * the next segment or claim begins earlier: ask fill_writer_end. When off lies within the claim of
+ * another writer, that one ends at off from now on. NULL when there is nothing to claim at off: it
+ * is present, behind the end, the fill is not RUNNING, or the disk is full and bytes can only come
+ * in order (fill_missing says where). Keeps the fill alive. */
 struct fill_writer *fill_writer_open(struct fill *f, uint64_t off, uint64_t end);
 uint64_t fill_writer_off(const struct fill_writer *w);
 uint64_t fill_writer_end(const struct fill_writer *w);
-/* Takes all n bytes (0), none of them for now (-EAGAIN, `room` follows), or fails the fill and says
- * why (another negative errno). More bytes than the claim has is -EMSGSIZE, and nothing is taken.
- */
+/* Takes all n bytes (0), none of them for now (-EAGAIN, `room` follows), or says why it takes none
+ * any more (another negative errno; the fill has ended). More bytes than the claim has left is
+ * -EMSGSIZE, and nothing is taken: give what fill_writer_end allows, close the writer, end its
+ * fetch, and look at fill_missing. That also happens when the disk is full and this writer is not
+ * the one at the mark. */
 int fill_write(struct fill_writer *w, const void *p, size_t n);
 /* Gives up what is left of the claim; NULLs the pointer. */
 void fill_writer_close(struct fill_writer **w);
 /* Ends the fill: readers see the reason (negative, meaning defined by the driver) and end short.
- * keep_partial: what is there stays on disk for another try. */
+ * keep_partial: what is there stays on disk for another try. Nothing happens when the fill is over,
+ * or when all bytes are there: then only their digest decides, and `ended` tells. */
 void fill_fail(struct fill *f, int reason, bool keep_partial, const struct error *err);
-/* Ends a fill nobody reads, keeping its partial file. False when a reader came meanwhile. */
+/* Ends a fill nobody reads, keeping its partial file. False when somebody holds it again (`idle`
+ * follows when that one leaves), or when all bytes are there. */
 bool fill_suspend(struct fill *f);
 
 /* --- reading: any worker, each reader on one -------------------------------------------------- */
@@ -122,7 +139,9 @@ typedef void (*fill_wake_fn)(void *arg);
  * last FILL_WAIT: bytes, size, end, failure. Holds a reference to the fill. */
 struct fill_reader *fill_reader_open(struct fill *f, uint64_t off, uint64_t end, fill_wake_fn wake,
                                      void *arg);
-/* 1: *out has up to `want` bytes at off. 0: wait, wake follows. Negative: failed, end short. */
+/* 1: *out has up to `want` bytes at off. 0: wait, wake follows. Negative: failed, end short:
+ * the driver's reason, -ECANCELED (suspended), -ESTALE (the disk is full, and the bytes at off have
+ * gone through memory already), -ERANGE (off is behind the end). */
 int fill_reader_next(struct fill_reader *r, uint64_t off, uint64_t want, struct fill_bytes *out);
 /* Asks to be woken when the size is known or the fill failed; true when that is so already. */
 bool fill_reader_want_size(struct fill_reader *r);

@@ -1,3 +1,26 @@
 noinst_LIBRARIES += cache/libcache.a
 cache_libcache_a_SOURCES = \
-	cache/cache.h
+	cache/cache.c cache/cache.h cache/cache_private.h \
+	cache/disk.c cache/disk.h \
+	cache/errand.c cache/errand.h \
+	cache/fill.c cache/fill.h cache/fill_private.h \
+	cache/fill_file.c cache/fill_file.h \
+	cache/fill_hash.c \
+	cache/fill_map.c cache/fill_map.h \
+	cache/fill_reader.c \
+	cache/fill_window.c \
+	cache/fill_work.c \
+	cache/fill_writer.c \
+	cache/fills.c \
+	cache/layout.c cache/layout.h \
+	cache/lru.c cache/lru.h \
+	cache/manifest.c cache/manifest.h \
+	cache/manifest_type.c cache/manifest_type.h \
+	cache/names.c cache/names.h \
+	cache/open_files.c cache/open_files.h \
+	cache/repo.c cache/repo.h \
+	cache/segments.c cache/segments.h \
+	cache/store.c cache/store.h cache/store_private.h \
+	cache/sweep.c \
+	cache/tag.c cache/tag.h \
+	cache/tag_file.c cache/tag_file.h

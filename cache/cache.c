@@ -1,0 +1,139 @@
+#include "config.h"
+
+#include "cache/cache.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/check.h"
+#include "base/log.h"
+#include "cache/cache_private.h"
+#include "cache/disk.h"
+
+struct cache {
+    struct layout *layout;
+    struct errands *errands;
+    struct store *store;
+    struct fills *fills;
+    struct manifests *manifests;
+    struct tags *tags;
+    struct repos *repos;
+    unsigned partial_max_age_s;
+    struct errand sweeping;
+    atomic_bool is_sweeping;
+};
+
+static int make_folders(const struct layout *l, struct error *err)
+{
+    const char *const folders[] = {
+        layout_blobs(l),
+        layout_repositories(l),
+        layout_fills(l),
+        layout_tmp(l),
+    };
+
+    for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+        int rc = disk_make_folders(folders[i], err);
+        /* What is there can be served all the same. */
+        if (rc == -EROFS && disk_make_folders(layout_root(l), NULL) == 0) {
+            log_warning("store", "%s; nothing new will be kept", err->text);
+            return 0;
+        }
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+int cache_open(const struct cache_config *config, struct cache **out, struct error *err)
+{
+    struct error why;
+    struct layout *layout = layout_new(config->storage_path);
+    int rc = make_folders(layout, &why);
+
+    if (rc < 0) {
+        layout_free(&layout);
+        return error_set(err, rc, "storage: %s", why.text);
+    }
+    struct cache *c = xcalloc(1, sizeof(*c));
+    c->layout = layout;
+    c->errands = errands_new(config->pool);
+    c->partial_max_age_s = config->partial_max_age_s;
+    c->store = store_new(layout, c->errands, config);
+    c->fills = fills_new(layout, c->errands, c->store, config);
+    /* Bodies are larger than records, and there are fewer of them. */
+    c->manifests =
+        manifests_new(layout, c->errands, c->store, config->manifest_memory_bytes / 4 * 3);
+    c->tags = tags_new(layout, c->errands, config->manifest_memory_bytes / 4);
+    c->repos = repos_new(layout, c->errands);
+    *out = c;
+    return 0;
+}
+
+void cache_drain(struct cache *c)
+{
+    errands_wait(c->errands);
+}
+
+void cache_close(struct cache **cc)
+{
+    struct cache *c = *cc;
+
+    if (!c)
+        return;
+    CHECK(!worker_current());
+    errands_wait(c->errands);
+    fills_free(&c->fills);
+    repos_free(&c->repos);
+    tags_free(&c->tags);
+    manifests_free(&c->manifests);
+    store_free(&c->store);
+    /* Closing the last descriptors may have become errands. */
+    errands_wait(c->errands);
+    errands_free(&c->errands);
+    layout_free(&c->layout);
+    free(c);
+    *cc = NULL;
+}
+
+struct store *cache_store(struct cache *c)
+{
+    return c->store;
+}
+
+struct fills *cache_fills(struct cache *c)
+{
+    return c->fills;
+}
+
+struct manifests *cache_manifests(struct cache *c)
+{
+    return c->manifests;
+}
+
+struct tags *cache_tags(struct cache *c)
+{
+    return c->tags;
+}
+
+struct repos *cache_repos(struct cache *c)
+{
+    return c->repos;
+}
+
+static void do_sweep(struct errand *e)
+{
+    struct cache *c = (struct cache *)((char *)e - offsetof(struct cache, sweeping));
+
+    sweep_run(c->layout, c->fills, c->partial_max_age_s);
+    atomic_store(&c->is_sweeping, false);
+}
+
+void cache_sweep(struct cache *c)
+{
+    /* One at a time; a second one would find nothing else. */
+    if (!atomic_exchange(&c->is_sweeping, true))
+        errand_submit(c->errands, &c->sweeping, do_sweep, NULL);
+}

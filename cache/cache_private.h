@@ -1,0 +1,35 @@
+/*
+ * How cache.c makes and ends the parts of the cache. Nobody outside of this folder includes it.
+ * Parts borrow the layout and the errands; both outlive them.
+ */
+#ifndef CACHE_CACHE_PRIVATE_H
+#define CACHE_CACHE_PRIVATE_H
+
+#include "cache/cache.h"
+#include "cache/errand.h"
+#include "cache/layout.h"
+
+struct store *store_new(struct layout *l, struct errands *errands,
+                        const struct cache_config *config);
+void store_free(struct store **s);
+
+struct fills *fills_new(struct layout *l, struct errands *errands, struct store *store,
+                        const struct cache_config *config);
+/* Writes down what the running ones have, then forgets them. */
+void fills_free(struct fills **fs);
+
+struct manifests *manifests_new(struct layout *l, struct errands *errands, struct store *store,
+                                size_t memory_bytes);
+void manifests_free(struct manifests **ms);
+
+struct tags *tags_new(struct layout *l, struct errands *errands, size_t memory_bytes);
+void tags_free(struct tags **ts);
+
+struct repos *repos_new(struct layout *l, struct errands *errands);
+void repos_free(struct repos **rs);
+
+/* Pool threads: removes what is older than max_age_s from the folders of partial downloads and of
+ * temporary files. */
+void sweep_run(struct layout *l, struct fills *fs, unsigned max_age_s);
+
+#endif

@@ -1,0 +1,184 @@
+#include "config.h"
+
+#include "cache/disk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/check.h"
+
+/* The folder of a path, for the caller to free. */
+static char *parent_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    if (!slash)
+        return xstrdup(".");
+    return slash == path ? xstrdup("/") : xmemdup0(path, (size_t)(slash - path));
+}
+
+static int sync_folder(const char *path, struct error *err)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = 0;
+
+    if (fd < 0)
+        return error_sys(err, -errno, "open folder %s", path);
+    /* Some file systems cannot sync folders and say EINVAL; there is nothing else to be done. */
+    if (fsync(fd) < 0 && errno != EINVAL)
+        rc = error_sys(err, -errno, "sync folder %s", path);
+    close(fd);
+    return rc;
+}
+
+int disk_sync_parent(const char *path, struct error *err)
+{
+    char *parent = parent_of(path);
+    int rc = sync_folder(parent, err);
+
+    free(parent);
+    return rc;
+}
+
+int disk_make_folders(const char *path, struct error *err)
+{
+    if (mkdir(path, 0755) == 0)
+        return disk_sync_parent(path, err);
+    if (errno == EEXIST)
+        return 0;
+    if (errno != ENOENT || strcmp(path, "/") == 0 || strcmp(path, ".") == 0)
+        return error_sys(err, -errno, "make folder %s", path);
+
+    int rc = disk_make_parent(path, err);
+    if (rc < 0)
+        return rc;
+    if (mkdir(path, 0755) < 0 && errno != EEXIST)
+        return error_sys(err, -errno, "make folder %s", path);
+    return disk_sync_parent(path, err);
+}
+
+int disk_make_parent(const char *path, struct error *err)
+{
+    char *parent = parent_of(path);
+    int rc = disk_make_folders(parent, err);
+
+    free(parent);
+    return rc;
+}
+
+int disk_publish(const char *tmp, const char *path, struct error *err)
+{
+    int rc = disk_make_parent(path, err);
+
+    if (rc < 0)
+        return rc;
+    if (rename(tmp, path) < 0)
+        return error_sys(err, -errno, "rename %s to %s", tmp, path);
+    return disk_sync_parent(path, err);
+}
+
+/* Makes tmp with this content. */
+static int write_new(const char *tmp, struct slice content, enum disk_care care, struct error *err)
+{
+    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+    if (fd < 0)
+        return error_sys(err, -errno, "create %s", tmp);
+    int rc = disk_pwrite(fd, content.ptr, content.len, 0);
+    if (rc == 0 && care == DISK_DURABLE && fsync(fd) < 0)
+        rc = -errno;
+    if (rc < 0)
+        error_sys(err, rc, "write %s", tmp);
+    if (close(fd) < 0 && rc == 0)
+        rc = error_sys(err, -errno, "close %s", tmp);
+    return rc;
+}
+
+int disk_write_file(struct layout *l, const char *path, struct slice content, enum disk_care care,
+                    struct error *err)
+{
+    char *tmp = layout_tmp_file(l);
+    int rc = write_new(tmp, content, care, err);
+
+    if (rc == 0 && care == DISK_DURABLE)
+        rc = disk_publish(tmp, path, err);
+    else if (rc == 0) {
+        rc = disk_make_parent(path, err);
+        if (rc == 0 && rename(tmp, path) < 0)
+            rc = error_sys(err, -errno, "rename %s to %s", tmp, path);
+    }
+    if (rc < 0)
+        unlink(tmp);
+    free(tmp);
+    return rc;
+}
+
+int disk_read_file(const char *path, size_t max_bytes, struct strbuf *out)
+{
+    char piece[4096];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int rc = 0;
+    size_t total = 0;
+
+    if (fd < 0)
+        return -errno;
+    for (;;) {
+        ssize_t n = read(fd, piece, sizeof(piece));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            rc = n < 0 ? -errno : 0;
+            break;
+        }
+        total += (size_t)n;
+        if (total > max_bytes) {
+            rc = -EFBIG;
+            break;
+        }
+        strbuf_add(out, piece, (size_t)n);
+    }
+    close(fd);
+    return rc;
+}
+
+int disk_pwrite(int fd, const void *p, size_t n, uint64_t off)
+{
+    const char *from = p;
+
+    CHECK(fd >= 0);
+    while (n > 0) {
+        ssize_t done = pwrite(fd, from, n, (off_t)off);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0)
+            return done < 0 ? -errno : -EIO;
+        from += done;
+        off += (uint64_t)done;
+        n -= (size_t)done;
+    }
+    return 0;
+}
+
+int disk_pread(int fd, void *p, size_t n, uint64_t off)
+{
+    char *to = p;
+
+    CHECK(fd >= 0);
+    while (n > 0) {
+        ssize_t done = pread(fd, to, n, (off_t)off);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0)
+            return done < 0 ? -errno : -EIO;
+        to += done;
+        off += (uint64_t)done;
+        n -= (size_t)done;
+    }
+    return 0;
+}

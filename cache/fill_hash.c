@@ -1,0 +1,108 @@
+#include "config.h"
+
+#include "base/digest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/check.h"
+#include "base/log.h"
+#include "cache/disk.h"
+#include "cache/fill_private.h"
+
+#define DUE_BYTES (256 * 1024)
+#define STEP_BYTES (8 * 1024 * 1024)
+#define PIECE_BYTES (256 * 1024)
+
+bool fill_hash_is_due_locked(const struct fill *f)
+{
+    uint64_t ahead = fill_mark_locked(f) - f->hashed;
+
+    if (f->is_verified)
+        return false;
+    /* A writer that waits for room waits for the hash, too. */
+    return ahead >= DUE_BYTES || fill_is_complete_locked(f) || (ahead > 0 && f->window.want_room);
+}
+
+/* Reads and hashes [off, end) of one descriptor. */
+static int hash_run(struct hasher *h, int fd, uint64_t off, uint64_t end)
+{
+    char *piece = xmalloc(PIECE_BYTES);
+    int rc = 0;
+
+    while (off < end && rc == 0) {
+        size_t n = end - off < PIECE_BYTES ? (size_t)(end - off) : PIECE_BYTES;
+        rc = disk_pread(fd, piece, n, off);
+        if (rc == 0)
+            hasher_update(h, piece, n);
+        off += n;
+    }
+    free(piece);
+    return rc;
+}
+
+static void finish_wrong(struct fill *f, const struct digest *found)
+{
+    char text[DIGEST_TEXT_SIZE];
+    struct error err;
+
+    digest_format(found, text);
+    error_set(&err, -EBADMSG, "wrong content: its digest is %s", text);
+    log_error(f->prefix, "%s; nothing of it is kept", err.text);
+    fill_break(f, -EBADMSG, false, &err);
+}
+
+/* Everything is hashed: the last byte may be shown, or nothing may be kept. */
+static void finish(struct fill *f)
+{
+    struct digest found;
+
+    hasher_final(f->hasher, &found);
+    hasher_free(&f->hasher);
+    if (!digest_equal(&found, &f->digest)) {
+        finish_wrong(f, &found);
+        return;
+    }
+    pthread_mutex_lock(&f->lock);
+    if (f->state == FILL_RUNNING) {
+        f->is_verified = true;
+        fill_goto_locked(f, f->window.is_on ? FILL_UNKEPT : FILL_SEALING);
+        fill_wake_all_locked(f);
+    }
+    pthread_mutex_unlock(&f->lock);
+}
+
+void fill_hash_step(struct fill *f)
+{
+    struct error err;
+
+    pthread_mutex_lock(&f->lock);
+    uint64_t off = f->hashed;
+    uint64_t end = fill_mark_locked(f);
+    struct fill_place place = fill_place_locked(f, off);
+    bool is_file = place.fd == f->fd;
+    pthread_mutex_unlock(&f->lock);
+
+    end = end > place.end ? place.end : end;
+    end = end - off > STEP_BYTES ? off + STEP_BYTES : end;
+    if (!f->hasher)
+        f->hasher = hasher_new(f->digest.alg);
+    int rc = end > off ? hash_run(f->hasher, place.fd, off, end) : 0;
+    if (rc < 0) {
+        error_sys(&err, rc, "read back what was written");
+        fill_break(f, rc, false, &err);
+        return;
+    }
+    /* Writing it out early makes the last fsync short. */
+    if (is_file && end > off)
+        sync_file_range(place.fd, (off_t)off, (off_t)(end - off), SYNC_FILE_RANGE_WRITE);
+
+    pthread_mutex_lock(&f->lock);
+    f->hashed = end;
+    bool is_all = f->size != FILL_SIZE_UNKNOWN && end == f->size;
+    pthread_mutex_unlock(&f->lock);
+    if (is_all)
+        finish(f);
+}

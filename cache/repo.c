@@ -1,0 +1,231 @@
+#include "config.h"
+
+#include "cache/repo.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/check.h"
+#include "base/log.h"
+#include "cache/cache_private.h"
+#include "cache/disk.h"
+#include "cache/names.h"
+
+struct repos {
+    struct layout *layout;
+    struct errands *errands;
+};
+
+/* One list or link under way. */
+struct story {
+    struct errand errand; /* first */
+    struct repos *repos;
+    char *repo;
+    char *last;
+    size_t n_max;
+    struct digest digest;
+    int rc;
+    struct repo_names *names;
+    repo_names_fn listed;
+    void *arg;
+};
+
+struct repos *repos_new(struct layout *l, struct errands *errands)
+{
+    struct repos *rs = xcalloc(1, sizeof(*rs));
+
+    rs->layout = l;
+    rs->errands = errands;
+    return rs;
+}
+
+void repos_free(struct repos **rrs)
+{
+    free(*rrs);
+    *rrs = NULL;
+}
+
+static struct story *story_new(struct repos *rs, struct slice repo, struct slice last)
+{
+    struct story *s = xcalloc(1, sizeof(*s));
+
+    s->repos = rs;
+    s->repo = xmemdup0(repo.ptr ? repo.ptr : "", repo.len);
+    s->last = xmemdup0(last.ptr ? last.ptr : "", last.len);
+    return s;
+}
+
+static void story_free(struct story *s)
+{
+    repo_names_free(&s->names);
+    free(s->repo);
+    free(s->last);
+    free(s);
+}
+
+static void on_listed(struct errand *e)
+{
+    struct story *s = (struct story *)e;
+    struct repo_names *names = s->names;
+
+    CHECK((s->rc == 0) == (names != NULL));
+    s->names = NULL;
+    s->listed(s->arg, s->rc, names);
+    story_free(s);
+}
+
+/* A tag is a folder with a link: one whose writing was cut off has none. */
+static bool has_link(struct story *s, const char *tag)
+{
+    char *link = layout_tag_link(s->repos->layout, slice_of(s->repo), slice_of(tag));
+    bool is_there = access(link, F_OK) == 0;
+
+    free(link);
+    return is_there;
+}
+
+static void offer_tags(struct story *s, DIR *folder, struct names *names)
+{
+    const struct dirent *entry;
+
+    while ((entry = readdir(folder))) {
+        if (layout_tag_is_valid(slice_of(entry->d_name)) && strcmp(entry->d_name, s->last) > 0 &&
+            has_link(s, entry->d_name))
+            names_offer(names, entry->d_name);
+    }
+}
+
+static void do_list_tags(struct errand *e)
+{
+    struct story *s = (struct story *)e;
+    struct names names;
+
+    s->rc = -ENOENT;
+    if (!layout_repo_is_valid(slice_of(s->repo)))
+        return;
+    char *repo = layout_repo(s->repos->layout, slice_of(s->repo));
+    char *path = layout_tags(s->repos->layout, slice_of(s->repo));
+    DIR *folder = opendir(path);
+    /* A repository without tags is an empty list. */
+    if (folder || (errno == ENOENT && access(repo, F_OK) == 0)) {
+        names_init(&names, s->last, s->n_max);
+        if (folder)
+            offer_tags(s, folder, &names);
+        s->names = names_take(&names);
+        s->rc = 0;
+    } else if (errno != ENOTDIR)
+        s->rc = -errno;
+    if (folder)
+        closedir(folder);
+    free(path);
+    free(repo);
+}
+
+void repos_list_tags(struct repos *rs, struct slice repo, struct slice last, size_t n_max,
+                     repo_names_fn done, void *arg)
+{
+    struct story *s = story_new(rs, repo, last);
+
+    s->n_max = n_max;
+    s->listed = done;
+    s->arg = arg;
+    errand_submit(rs->errands, &s->errand, do_list_tags, on_listed);
+}
+
+static bool has_folder(const char *path, const char *name)
+{
+    struct stat st;
+    char *sub = xasprintf("%s/%s", path, name);
+    bool is_there = stat(sub, &st) == 0 && S_ISDIR(st.st_mode);
+
+    free(sub);
+    return is_there;
+}
+
+static void walk(struct story *s, struct names *names, const char *name);
+
+/* One folder below repositories: perhaps a repository, perhaps others below it. */
+static void visit(struct story *s, struct names *names, const char *name)
+{
+    char *below = xasprintf("%s/", name);
+    char *path = xasprintf("%s/%s", layout_repositories(s->repos->layout), name);
+
+    if (layout_repo_is_valid(slice_of(name))) {
+        if (has_folder(path, "_manifests") || has_folder(path, "_layers"))
+            names_offer(names, name);
+        if (!names_refuses_prefix(names, below))
+            walk(s, names, name);
+    }
+    free(path);
+    free(below);
+}
+
+/* The folders in `name` ("" = all repositories). The depth is bounded by the length of a name. */
+static void walk(struct story *s, struct names *names, const char *name)
+{
+    char *path = xasprintf("%s/%s", layout_repositories(s->repos->layout), name);
+    DIR *folder = opendir(path);
+    const struct dirent *entry;
+
+    free(path);
+    if (!folder)
+        return;
+    while ((entry = readdir(folder))) {
+        bool can_be_folder = entry->d_type == DT_DIR || entry->d_type == DT_UNKNOWN;
+        if (!can_be_folder || entry->d_name[0] == '.' || entry->d_name[0] == '_')
+            continue;
+        char *sub = *name ? xasprintf("%s/%s", name, entry->d_name) : xstrdup(entry->d_name);
+        visit(s, names, sub);
+        free(sub);
+    }
+    closedir(folder);
+}
+
+static void do_list(struct errand *e)
+{
+    struct story *s = (struct story *)e;
+    struct names names;
+
+    names_init(&names, s->last, s->n_max);
+    walk(s, &names, "");
+    s->names = names_take(&names);
+}
+
+void repos_list(struct repos *rs, struct slice last, size_t n_max, repo_names_fn done, void *arg)
+{
+    struct story *s = story_new(rs, SLICE_NONE, last);
+
+    s->n_max = n_max;
+    s->listed = done;
+    s->arg = arg;
+    errand_submit(rs->errands, &s->errand, do_list, on_listed);
+}
+
+static void do_link(struct errand *e)
+{
+    struct story *s = (struct story *)e;
+    char digest[DIGEST_TEXT_SIZE];
+    struct error err;
+    char *path = layout_layer_link(s->repos->layout, slice_of(s->repo), &s->digest);
+
+    digest_format(&s->digest, digest);
+    if (access(path, F_OK) < 0 &&
+        disk_write_file(s->repos->layout, path, slice_of(digest), DISK_WHOLE, &err) < 0)
+        log_warning("store", "%s not linked into %s: %s", digest, s->repo, err.text);
+    free(path);
+    story_free(s);
+}
+
+void repos_link_blob(struct repos *rs, struct slice repo, const struct digest *d)
+{
+    if (!layout_repo_is_valid(repo))
+        return;
+    struct story *s = story_new(rs, repo, SLICE_NONE);
+    s->digest = *d;
+    errand_submit(rs->errands, &s->errand, do_link, NULL);
+}

@@ -1,1 +1,2 @@
 EXTRA_DIST += deploy/quickstart
+dist_doc_DATA += deploy/config_sample.yml

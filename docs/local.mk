@@ -1,1 +1,3 @@
 # The documents that are installed or distributed.
+dist_man_MANS += docs/man/mirrord.conf.5
+EXTRA_DIST += docs/man/mirrord.conf.5.in

@@ -9,15 +9,18 @@
 #include "mirrord/config_text.h"
 #include "mirrord/options.h"
 
-/* Text as mdoc shows it: backslashes and hyphens kept as they are, no line taken for a macro. */
+/* Text as mdoc shows it: what means something to it or is replaced by it kept as it is. */
 static void add_text(struct strbuf *out, const char *text)
 {
-    CHECK(text[0] != '.' && text[0] != '\'');
     for (; *text; text++) {
         if (*text == '\\')
             strbuf_add_str(out, "\\e");
         else if (*text == '-')
             strbuf_add_str(out, "\\-");
+        else if (*text == '"')
+            strbuf_add_str(out, "\\(dq");
+        else if (*text == '\'')
+            strbuf_add_str(out, "\\(aq");
         else
             strbuf_add_char(out, *text);
     }
@@ -27,6 +30,7 @@ static void add_text(struct strbuf *out, const char *text)
 static void add_paragraph(struct strbuf *out, const char *text)
 {
     struct strbuf line = STRBUF_INIT;
+    CHECK(text[0] != '.'); /* it would be taken for a macro */
     for (; *text; text++) {
         strbuf_add_char(&line, *text);
         if (text[0] == '.' && text[1] == ' ' && text[2] >= 'A' && text[2] <= 'Z') {

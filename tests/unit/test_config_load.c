@@ -72,7 +72,7 @@ static void test_env_values(void **state)
         {"'_env:X:d'", "e", "e"},
         {"_env:X:10", NULL, "10"},
         {"_env:X:1.5", NULL, "1.5"},
-        {"_env:X:1e3", NULL, "\"1e3\""},
+        {"_env:X:1e3", NULL, "1e3"},
         {"_env:X:true", NULL, "true"},
         {"_env:X:~", NULL, NULL},
         {"_env:X:null", NULL, NULL},
@@ -282,8 +282,7 @@ static void test_messages(void **state)
         "t.yml:7: http.head_timeout: `5x` is not a duration; allowed: seconds, or a number with ms",
         "t.yml:8: http.head_max_bytes: `1g` is out of range; allowed: ",
         "t.yml:9: http.foo: unknown key",
-        "t.yml:10: registry.port: `tcp` is not a whole number; allowed: a whole number from 0 to "
-        "65535\n",
+        "t.yml:10: registry.port: `tcp` is not a whole number; allowed: a whole number from 0 to",
         "t.yml:10: registry.listen: a list has an element that is not an address; allowed: ",
         "t.yml:10: registry.workers: `-1` is out of range",
         "t.yml:11: admin_listen: `nonsense` is not an address",

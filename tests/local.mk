@@ -109,7 +109,7 @@ list-fuzz-targets:
 	@for program in $(FUZZ_TARGETS); do echo $$program; done
 
 EXTRA_DIST += tests/run tests/lint tests/conftest.py tests/pytest.ini tests/lib tests/data tests/wire tests/faults tests/e2e \
-	tests/bench tests/data tests/fuzz/corpus
+	tests/bench tests/fuzz/corpus
 
 # Folders above go into the archive whole, but not what a Python left in them.
 dist-hook:

@@ -175,7 +175,7 @@ def test_listen_fds(tmp_path, fake):
     # LISTEN_PID is known after the fork only: a shell moves the listener to 3, sets it and becomes the daemon.
     command = 'exec 3<&%d; exec env LISTEN_FDS=1 LISTEN_PID=$$ "$0"' % listener.fileno()
     with open(tmp_path / "log", "wb") as log:
-        process = subprocess.Popen(["/bin/sh", "-c", command, binary()], env=mirror.environment(), cwd=tmp_path,
+        process = subprocess.Popen(["/bin/bash", "-c", command, binary()], env=mirror.environment(), cwd=tmp_path,
                                    pass_fds=(listener.fileno(),), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         with rawhttp.Client(("127.0.0.1", port)) as client:

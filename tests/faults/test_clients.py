@@ -6,7 +6,7 @@ import pytest
 from lib import faults
 from lib.images import Noise
 from lib.mirror import blob_path, check_bytes
-from lib.waiting import stays_so, wait_until
+from lib.waiting import wait_until
 
 SIZE = 8 << 20
 HALF = SIZE // 2
@@ -177,10 +177,7 @@ def test_reader_of_a_byte_per_second_is_not_cut(make_mirror, fake):
     with mirror.client(receive_buffer=4096) as client:
         client.request(blob_path(digest))
         client.read_head()
-        data = b""
-        for _ in range(30):
-            data += client.read_body(20000)
-            stays_so(lambda: True, "", 0.1)
+        data = client.read_slowly(600000, 20000, 0.1)
         data += client.read_body(body.size - len(data))
         check_bytes(data, body)
         assert len(data) == body.size

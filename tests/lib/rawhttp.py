@@ -143,6 +143,17 @@ class Client:
                 parts.append(data)
         return b"".join(parts) if keep else n
 
+    def read_slowly(self, length, piece, interval_s):
+        """A client on a bad line: `piece` bytes every interval, whatever is ready."""
+        data = b""
+        while len(data) < length:
+            more = self.read_body(min(piece, length - len(data)))
+            if not more:
+                break
+            data += more
+            time.sleep(interval_s)
+        return data
+
     def read_response(self, method="GET", allow_short=False):
         """A whole final response; the body's framing must be a Content-Length."""
         response = self.read_head()

@@ -1,0 +1,433 @@
+#include "config.h"
+
+#include "mirrord/daemon.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "base/alloc.h"
+#include "base/check.h"
+#include "base/log.h"
+#include "base/pool.h"
+#include "base/worker.h"
+#include "cache/cache.h"
+#include "mirrord/access_log.h"
+#include "mirrord/address.h"
+#include "mirrord/admin.h"
+#include "mirrord/api.h"
+#include "mirrord/configuration.h"
+#include "mirrord/privileges.h"
+#include "mirrord/server.h"
+#include "mirrord/settings.h"
+#include "upstream/upstream.h"
+
+#define PREFIX "mirrord"
+#define SWEEP_EVERY_S 3600
+
+static const int SIGNALS[] = {SIGTERM, SIGINT, SIGHUP};
+#define N_SIGNALS (sizeof(SIGNALS) / sizeof(SIGNALS[0]))
+
+struct daemon {
+    const struct config_source *source;
+    struct config *config; /* the one in force */
+    struct pool *pool;
+    struct worker *control; /* this thread: signals, admin listener, sweeps */
+    struct worker **workers;
+    unsigned n_workers;
+    struct cache *cache;
+    struct upstream *upstream; /* NULL: nothing is mirrored */
+    struct api *api;
+    struct access_log *access;
+    struct server *server;
+    struct admin admin;
+    struct server *admin_server; /* NULL: off */
+    struct event *signals[N_SIGNALS];
+    struct event *sweep_timer;
+    struct event *grace_timer;
+    unsigned n_draining; /* servers that have not ended yet */
+    bool is_stopping;
+};
+
+/* --- stopping -------------------------------------------------------------------------------- */
+
+static void on_server_drained(void *arg)
+{
+    struct daemon *d = arg;
+
+    CHECK(d->n_draining > 0);
+    if (--d->n_draining == 0)
+        worker_stop(d->control);
+}
+
+/* The end of a server is told on its last lane's thread: bring it to the control loop. */
+static void on_lane_drained(void *arg)
+{
+    struct daemon *d = arg;
+
+    worker_call(d->control, on_server_drained, d);
+}
+
+static void cut_all(struct daemon *d)
+{
+    server_stop(d->server);
+    if (d->admin_server)
+        server_stop(d->admin_server);
+}
+
+static void on_grace_over(evutil_socket_t fd, short what, void *arg)
+{
+    struct daemon *d = arg;
+
+    (void)fd;
+    (void)what;
+    log_warning(PREFIX, "cutting %u connections that are still open",
+                server_connections(d->server));
+    cut_all(d);
+}
+
+static void stop(struct daemon *d)
+{
+    uint64_t grace_ms = config_ms(d->config, OPT_REGISTRY_GRACEFUL_TIMEOUT);
+    struct timeval grace = {(time_t)(grace_ms / 1000), (suseconds_t)(grace_ms % 1000 * 1000)};
+
+    if (d->is_stopping) {
+        log_info(PREFIX, "asked again: ending at once");
+        cut_all(d);
+        return;
+    }
+    d->is_stopping = true;
+    log_info(PREFIX, "stopping: %u connections are open", server_connections(d->server));
+    evtimer_add(d->grace_timer, &grace);
+    d->n_draining = d->admin_server ? 2 : 1;
+    if (d->admin_server)
+        server_drain(d->admin_server, on_lane_drained, d);
+    server_drain(d->server, on_lane_drained, d);
+}
+
+/* --- reloading ------------------------------------------------------------------------------- */
+
+/* What SIGHUP can change is put into force. */
+static void apply(struct daemon *d)
+{
+    struct server_limits limits = settings_limits(d->config);
+    struct api_settings api = settings_api(d->config);
+    enum log_level level = LOG_INFO;
+
+    log_level_parse(config_str(d->config, OPT_LOGLEVEL), &level);
+    log_set_level(level);
+    server_set_limits(d->server, &limits);
+    api_set_settings(d->api, &api);
+}
+
+static void open_logs_anew(struct daemon *d)
+{
+    struct error err;
+
+    if (log_set_file(config_str(d->config, OPT_REGISTRY_ERROR_LOG_FILE), &err) != 0)
+        log_error(PREFIX, "reload: %s", err.text);
+    if (access_log_set(d->access, config_str(d->config, OPT_REGISTRY_ACCESS_LOG_FILE),
+                       settings_access_format(d->config), &err) != 0)
+        log_error(PREFIX, "reload: %s", err.text);
+}
+
+static void report_changes(const struct config *old, const struct config *new_one)
+{
+    struct strbuf applied = STRBUF_INIT;
+    struct strbuf later = STRBUF_INIT;
+
+    config_changed(old, new_one, &applied, &later);
+    log_info(PREFIX, "configuration read again; changed: %s",
+             applied.len ? applied.ptr : "nothing");
+    if (later.len)
+        log_warning(PREFIX, "a restart is needed for: %s", later.ptr);
+    strbuf_fini(&applied);
+    strbuf_fini(&later);
+}
+
+static void reload(struct daemon *d)
+{
+    struct strbuf problems = STRBUF_INIT;
+    struct config *config = NULL;
+
+    int rc = config_load(d->source, &config, &problems);
+    if (rc == 0)
+        rc = config_check(config, &problems);
+    if (rc == 0) {
+        report_changes(d->config, config);
+        config_unref(&d->config);
+        d->config = config_ref(config);
+        apply(d);
+    } else {
+        log_error(PREFIX, "configuration not applied: %s",
+                  problems.len ? problems.ptr : "unreadable");
+    }
+    open_logs_anew(d);
+    config_unref(&config);
+    strbuf_fini(&problems);
+}
+
+static void on_signal(evutil_socket_t number, short what, void *arg)
+{
+    struct daemon *d = arg;
+
+    (void)what;
+    if (number == SIGHUP)
+        reload(d);
+    else
+        stop(d);
+}
+
+static void on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+    struct daemon *d = arg;
+
+    (void)fd;
+    (void)what;
+    cache_sweep(d->cache);
+}
+
+/* --- starting -------------------------------------------------------------------------------- */
+
+static int make_upstream(struct daemon *d, struct error *err)
+{
+    if (!config_str(d->config, OPT_MIRRORING_SOURCE))
+        return 0;
+    const char **realms = settings_realms(d->config);
+    struct upstream_config config = settings_upstream(d->config, realms);
+    int rc = upstream_new(&config, &d->upstream, err);
+    free(realms);
+    return rc;
+}
+
+static int make_parts(struct daemon *d, struct error *err)
+{
+    struct cache_config cache = settings_cache(d->config, d->pool);
+
+    int rc = cache_open(&cache, &d->cache, err);
+    if (rc == 0)
+        rc = make_upstream(d, err);
+    if (rc != 0)
+        return rc;
+    struct api_config api = {
+        .cache = d->cache,
+        .pool = d->pool,
+        .upstream = d->upstream,
+        .settings = settings_api(d->config),
+    };
+    d->api = api_new(&api);
+    d->admin = (struct admin){.cache = d->cache, .upstream = d->upstream};
+    return 0;
+}
+
+/* The address of registry.host and registry.port. */
+static int listen_main(struct daemon *d, struct error *err)
+{
+    struct address address = {
+        .kind = ADDRESS_TCP,
+        .port = (uint16_t)config_int(d->config, OPT_REGISTRY_PORT),
+    };
+    const char *host = config_str(d->config, OPT_REGISTRY_HOST);
+
+    snprintf(address.host, sizeof(address.host), "%s", host ? host : "");
+    return server_listen(d->server, &address, err);
+}
+
+static int listen_all(struct daemon *d, struct error *err)
+{
+    unsigned n_inherited = server_inherited_fds();
+    int rc = 0;
+
+    for (unsigned i = 0; rc == 0 && i < n_inherited; i++)
+        rc = server_listen_fd(d->server, 3 + (int)i, err);
+    if (n_inherited == 0)
+        rc = listen_main(d, err);
+    for (size_t i = 0; rc == 0 && i < config_list_len(d->config, OPT_REGISTRY_LISTEN); i++) {
+        struct address address;
+        struct slice text = slice_of(config_list_item(d->config, OPT_REGISTRY_LISTEN, i));
+        rc = address_parse(text, &address, err);
+        if (rc == 0)
+            rc = server_listen(d->server, &address, err);
+    }
+    return rc;
+}
+
+/* The listeners are open before the API is made, but nothing is accepted until the workers run. */
+static void on_request(struct txn *txn, void *ctx)
+{
+    const struct daemon *d = ctx;
+
+    api_handle(txn, d->api);
+}
+
+static int make_server(struct daemon *d, struct error *err)
+{
+    struct server_config config = server_config_default();
+
+    int rc = access_log_open(config_str(d->config, OPT_REGISTRY_ACCESS_LOG_FILE),
+                             settings_access_format(d->config), d->pool, &d->access, err);
+    if (rc != 0)
+        return rc;
+    config.limits = settings_limits(d->config);
+    config.connections_max = (unsigned)config_int(d->config, OPT_HTTP_CONNECTIONS_MAX);
+    config.n_lanes = d->n_workers;
+    config.access = d->access;
+    config.handler = on_request;
+    config.ctx = d;
+    d->server = server_new(&config);
+    return listen_all(d, err);
+}
+
+static int make_admin_server(struct daemon *d, struct error *err)
+{
+    struct server_config config = server_config_default();
+    struct address address;
+
+    int rc = address_parse(slice_of(config_str(d->config, OPT_ADMIN_LISTEN)), &address, err);
+    if (rc != 0 || address.kind == ADDRESS_OFF)
+        return rc;
+    config.connections_max = 64;
+    config.n_lanes = 1;
+    config.handler = admin_handle;
+    config.ctx = &d->admin;
+    d->admin_server = server_new(&config);
+    return server_listen(d->admin_server, &address, err);
+}
+
+static void make_events(struct daemon *d)
+{
+    struct event_base *base = worker_event_base(d->control);
+    struct timeval often = {SWEEP_EVERY_S, 0};
+
+    for (size_t i = 0; i < N_SIGNALS; i++) {
+        d->signals[i] = evsignal_new(base, SIGNALS[i], on_signal, d);
+        CHECK(d->signals[i] && evsignal_add(d->signals[i], NULL) == 0);
+    }
+    d->sweep_timer = event_new(base, -1, EV_PERSIST, on_sweep, d);
+    d->grace_timer = evtimer_new(base, on_grace_over, d);
+    CHECK(d->sweep_timer && d->grace_timer && event_add(d->sweep_timer, &often) == 0);
+}
+
+static void make_workers(struct daemon *d)
+{
+    int64_t n = config_int(d->config, OPT_REGISTRY_WORKERS);
+    long n_cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    d->n_workers = n > 0 ? (unsigned)n : n_cores > 0 ? (unsigned)n_cores : 1;
+    d->workers = xcalloc(d->n_workers, sizeof(*d->workers));
+    for (unsigned i = 0; i < d->n_workers; i++)
+        d->workers[i] = worker_new(i);
+    d->control = worker_new(d->n_workers);
+    d->pool = pool_new((unsigned)config_int(d->config, OPT_REGISTRY_POOL_THREADS));
+}
+
+static void report_start(struct daemon *d)
+{
+    struct strbuf keys = STRBUF_INIT;
+
+    if (config_unbuilt(d->config, &keys))
+        log_warning(PREFIX, "these options have no effect yet: %s", keys.ptr);
+    strbuf_fini(&keys);
+    for (unsigned i = 0; server_address(d->server, i); i++)
+        log_info(PREFIX, "listening on %s", server_address(d->server, i));
+    for (unsigned i = 0; d->admin_server && server_address(d->admin_server, i); i++)
+        log_info(PREFIX, "admin listening on %s", server_address(d->admin_server, i));
+    log_info(PREFIX, "%s, %u workers, storage %s, upstream %s", PACKAGE_STRING, d->n_workers,
+             config_str(d->config, OPT_STORAGE_PATH),
+             d->upstream ? upstream_name(d->upstream) : "none");
+}
+
+/* Ports below 1024 need root, the storage must not belong to it: so privileges go in between. */
+static int make_all(struct daemon *d, struct error *err)
+{
+    make_workers(d);
+    int rc = make_server(d, err);
+    if (rc == 0)
+        rc = make_admin_server(d, err);
+    if (rc == 0)
+        rc = privileges_drop(config_str(d->config, OPT_REGISTRY_USER),
+                             config_str(d->config, OPT_REGISTRY_GROUP), err);
+    if (rc == 0)
+        rc = make_parts(d, err);
+    if (rc == 0)
+        make_events(d);
+    return rc;
+}
+
+static void run(struct daemon *d)
+{
+    for (unsigned i = 0; i < d->n_workers; i++) {
+        server_start_on(d->server, d->workers[i]);
+        worker_start(d->workers[i]);
+    }
+    if (d->admin_server)
+        server_start_on(d->admin_server, d->control);
+    report_start(d);
+    cache_sweep(d->cache);
+    worker_run(d->control);
+}
+
+/* In the opposite order of making; what was not made is NULL. */
+static void take_down(struct daemon *d)
+{
+    for (size_t i = 0; i < N_SIGNALS; i++)
+        if (d->signals[i])
+            event_free(d->signals[i]);
+    if (d->sweep_timer)
+        event_free(d->sweep_timer);
+    if (d->grace_timer)
+        event_free(d->grace_timer);
+    for (unsigned i = 0; i < d->n_workers; i++)
+        worker_stop(d->workers[i]);
+    pool_free(&d->pool);
+    for (unsigned i = 0; i < d->n_workers; i++)
+        worker_join(&d->workers[i]);
+    free(d->workers);
+    worker_join(&d->control);
+    server_free(&d->server);
+    server_free(&d->admin_server);
+    access_log_close(&d->access);
+    api_free(&d->api);
+    cache_close(&d->cache);
+    upstream_unref(&d->upstream);
+    config_unref(&d->config);
+}
+
+/* Set-up of the process itself: logs, memory, descriptors. */
+static int set_up_process(const struct config *config, struct error *err)
+{
+    enum log_level level = LOG_INFO;
+
+    /* A few arenas are enough: big bytes never pass through malloc. */
+    mallopt(M_ARENA_MAX, 2);
+    mallopt(M_TRIM_THRESHOLD, 256 * 1024);
+    log_level_parse(config_str(config, OPT_LOGLEVEL), &level);
+    log_set_level(level);
+    privileges_raise_limits();
+    return log_set_file(config_str(config, OPT_REGISTRY_ERROR_LOG_FILE), err);
+}
+
+int daemon_run(const struct config_source *source, struct config *config)
+{
+    struct daemon d = {.source = source, .config = config_ref(config)};
+    struct error err = {0};
+
+    int rc = set_up_process(config, &err);
+    if (rc == 0)
+        rc = make_all(&d, &err);
+    if (rc == 0)
+        run(&d);
+    else
+        log_error(PREFIX, "cannot start: %s", err.text);
+    take_down(&d);
+    if (rc == 0)
+        log_info(PREFIX, "ended");
+    return rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,121 @@
+#include "config.h"
+
+#include "mirrord/settings.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "mirrord/configuration.h"
+
+struct cache_config settings_cache(const struct config *config, struct pool *pool)
+{
+    return (struct cache_config){
+        .storage_path = config_str(config, OPT_STORAGE_PATH),
+        .pool = pool,
+        .manifest_memory_bytes = config_bytes(config, OPT_STORE_METADATA_MEMORY),
+        .open_files_max = (unsigned)config_int(config, OPT_STORE_OPEN_FILES_MAX),
+        .open_files_valid_s = (unsigned)(config_ms(config, OPT_STORE_OPEN_FILES_VALID) / 1000),
+        .fill_near_bytes = config_bytes(config, OPT_FILL_NEAR_BYTES),
+        .fill_memory_bytes = config_bytes(config, OPT_FILL_MEMORY_WINDOW),
+        .partial_max_age_s = (unsigned)(config_ms(config, OPT_FILL_PARTIAL_MAX_AGE) / 1000),
+    };
+}
+
+const char **settings_realms(const struct config *config)
+{
+    size_t n = config_list_len(config, OPT_MIRRORING_REALMS);
+    const char **realms = xcalloc(n + 1, sizeof(*realms));
+
+    for (size_t i = 0; i < n; i++)
+        realms[i] = config_list_item(config, OPT_MIRRORING_REALMS, i);
+    return realms;
+}
+
+/* An option in milliseconds as the parts take them. */
+static unsigned ms(const struct config *config, enum option id)
+{
+    return (unsigned)config_ms(config, id);
+}
+
+struct upstream_config settings_upstream(const struct config *config, const char *const *realms)
+{
+    const char *user_agent = config_str(config, OPT_MIRRORING_USER_AGENT);
+
+    return (struct upstream_config){
+        .url = config_str(config, OPT_MIRRORING_SOURCE),
+        .username = config_str(config, OPT_MIRRORING_SOURCE_USERNAME),
+        .password = config_str(config, OPT_MIRRORING_SOURCE_PASSWORD),
+        .realms = realms,
+        .ca_file = config_str(config, OPT_MIRRORING_CA_FILE),
+        .tls_verify = config_bool(config, OPT_MIRRORING_TLS_VERIFY),
+        .user_agent = user_agent ? user_agent : PACKAGE_NAME "/" PACKAGE_VERSION,
+        .connect_timeout_ms = ms(config, OPT_MIRRORING_CONNECT_TIMEOUT),
+        .header_timeout_ms = ms(config, OPT_MIRRORING_HEADER_TIMEOUT),
+        .idle_timeout_ms = ms(config, OPT_MIRRORING_IDLE_TIMEOUT),
+        .retries_max = (unsigned)config_int(config, OPT_MIRRORING_RETRIES_MAX),
+        .backoff_base_ms = ms(config, OPT_MIRRORING_BACKOFF_BASE),
+        .backoff_max_ms = ms(config, OPT_MIRRORING_BACKOFF_MAX),
+        .breaker_failures = (unsigned)config_int(config, OPT_MIRRORING_BREAKER_FAILURES),
+        .breaker_cooldown_ms = ms(config, OPT_MIRRORING_BREAKER_COOLDOWN),
+        .connections_max = (unsigned)config_int(config, OPT_MIRRORING_CONNECTIONS_MAX),
+    };
+}
+
+/* Whole seconds, for what is compared with wall-clock times. */
+static int64_t seconds(const struct config *config, enum option id)
+{
+    return (int64_t)(config_ms(config, id) / 1000);
+}
+
+struct api_settings settings_api(const struct config *config)
+{
+    return (struct api_settings){
+        .tags_cache_ttl_s = seconds(config, OPT_MIRRORING_TAGS_CACHE_TTL),
+        .negative_ttl_s = seconds(config, OPT_MIRRORING_NEGATIVE_TTL),
+        .stale_retry_s = seconds(config, OPT_MIRRORING_STALE_RETRY),
+        .stale_wait_ms = ms(config, OPT_MIRRORING_STALE_WAIT),
+        .manifest_max_bytes = config_bytes(config, OPT_MIRRORING_MANIFEST_MAX_BYTES),
+        .tags_response_max_bytes = config_bytes(config, OPT_MIRRORING_TAGS_MAX_BYTES),
+        .list_entries_max = (unsigned)config_int(config, OPT_HTTP_LIST_ENTRIES_MAX),
+        .ranges_max = (unsigned)config_int(config, OPT_HTTP_RANGES_MAX),
+        .fill_continue_percent = (unsigned)config_int(config, OPT_FILL_CONTINUE),
+        .fill_range_align = config_bytes(config, OPT_FILL_RANGE_ALIGN),
+        .fill_ranges_max = (unsigned)config_int(config, OPT_FILL_RANGES_MAX),
+        .fill_skip_max_bytes = config_bytes(config, OPT_FILL_SKIP_MAX_BYTES),
+        .fill_complete_percent = (unsigned)config_int(config, OPT_FILL_COMPLETE_PERCENT),
+        .issue = config_str(config, OPT_ISSUE),
+        .flavor = config_flavor(config),
+        .has_source = config_str(config, OPT_MIRRORING_SOURCE) != NULL,
+        .standalone = config_bool(config, OPT_STANDALONE),
+        .debug = config_bool(config, OPT_DEBUG),
+    };
+}
+
+struct server_limits settings_limits(const struct config *config)
+{
+    return (struct server_limits){
+        .head =
+            {
+                .target_max_bytes = config_bytes(config, OPT_HTTP_TARGET_MAX_BYTES),
+                .head_max_bytes = config_bytes(config, OPT_HTTP_HEAD_MAX_BYTES),
+                .fields_max = (unsigned)config_int(config, OPT_HTTP_HEADERS_MAX),
+            },
+        .head_ms = ms(config, OPT_HTTP_HEAD_TIMEOUT),
+        .body_ms = ms(config, OPT_HTTP_BODY_TIMEOUT),
+        .send_ms = ms(config, OPT_HTTP_SEND_TIMEOUT),
+        .idle_ms = ms(config, OPT_HTTP_KEEPALIVE_TIMEOUT),
+        .linger_ms = ms(config, OPT_HTTP_LINGER_TIMEOUT),
+        .linger_bytes = config_bytes(config, OPT_HTTP_LINGER_BYTES),
+        .discard_bytes = config_bytes(config, OPT_HTTP_DISCARD_BYTES),
+        .send_window_bytes = config_bytes(config, OPT_HTTP_SEND_WINDOW_BYTES),
+        .requests_max = (unsigned)config_int(config, OPT_HTTP_REQUESTS_MAX),
+    };
+}
+
+enum access_format settings_access_format(const struct config *config)
+{
+    const char *name = config_str(config, OPT_REGISTRY_ACCESS_LOG_FORMAT);
+
+    return name && strcmp(name, "json") == 0 ? ACCESS_JSON : ACCESS_COMBINED;
+}

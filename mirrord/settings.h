@@ -1,0 +1,26 @@
+/*
+ * Turns options into the plain structs that the parts of the daemon take, so that none of them
+ * knows the configuration file. Strings in the results belong to the configuration.
+ */
+#ifndef MIRRORD_SETTINGS_H
+#define MIRRORD_SETTINGS_H
+
+#include "cache/cache.h"
+#include "mirrord/access_log.h"
+#include "mirrord/api_settings.h"
+#include "mirrord/server.h"
+#include "upstream/upstream.h"
+
+struct config;
+struct pool;
+
+struct cache_config settings_cache(const struct config *config, struct pool *pool);
+/* realms: room for the list it points to, see settings_realms. */
+struct upstream_config settings_upstream(const struct config *config, const char *const *realms);
+/* A NULL-terminated list of borrowed names; free() it. */
+const char **settings_realms(const struct config *config);
+struct api_settings settings_api(const struct config *config);
+struct server_limits settings_limits(const struct config *config);
+enum access_format settings_access_format(const struct config *config);
+
+#endif

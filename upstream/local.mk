@@ -1,3 +1,12 @@
 noinst_LIBRARIES += upstream/libupstream.a
 upstream_libupstream_a_SOURCES = \
-	upstream/upstream.h
+	upstream/backoff.c upstream/backoff.h \
+	upstream/breaker.c upstream/breaker.h \
+	upstream/challenge.c upstream/challenge.h \
+	upstream/content_range.c upstream/content_range.h \
+	upstream/quota.c upstream/quota.h \
+	upstream/realm.c upstream/realm.h \
+	upstream/token.c upstream/token.h \
+	upstream/token_request.c upstream/token_private.h \
+	upstream/upstream.c upstream/upstream.h \
+	upstream/upstream_private.h upstream/fetch.h

@@ -1,0 +1,65 @@
+/* What the files of upstream/ know of an upstream and others do not. */
+#ifndef UPSTREAM_UPSTREAM_PRIVATE_H
+#define UPSTREAM_UPSTREAM_PRIVATE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "base/http_call.h"
+#include "base/url.h"
+#include "upstream/breaker.h"
+#include "upstream/challenge.h"
+#include "upstream/quota.h"
+#include "upstream/upstream.h"
+
+struct token_cache;
+
+/* How the upstream wants to be asked, remembered from its last challenge, so that the next request
+ * brings its token along instead of being refused first. Owns its strings. */
+struct known_auth {
+    bool is_known;
+    enum challenge_scheme scheme;
+    char *realm;
+    char *service;
+    char *scope; /* NULL: "repository:<name>:pull" of each repository */
+};
+
+struct upstream {
+    unsigned n_refs; /* atomic */
+
+    /* Fixed from upstream_new() on: any thread, no lock. */
+    struct url url;
+    char *base;       /* url's text without a slash at its end */
+    char *name;       /* host[:port] */
+    char *log_prefix; /* "upstream <name>" */
+    bool is_docker_hub;
+    char *username; /* NULL: anonymous */
+    char *basic;    /* "Authorization: Basic …", NULL: anonymous */
+    char *user_agent_line;
+    char *ca_file;
+    char **realms;                 /* NULL-terminated */
+    struct upstream_config limits; /* only the numbers and tls_verify */
+    struct token_cache *tokens;    /* has its own lock */
+
+    pthread_mutex_t lock; /* guards all below */
+    struct breaker breaker;
+    struct quota quota;
+    struct known_auth auth;
+};
+
+/* Fills what every call to this upstream, its token service or its CDN has in common. */
+void upstream_fill_call(const struct upstream *u, struct http_call_spec *spec);
+
+enum breaker_pass upstream_ask_breaker(struct upstream *u);
+void upstream_note_success(struct upstream *u);
+void upstream_note_failure(struct upstream *u);
+void upstream_give_up_probe(struct upstream *u);
+void upstream_note_quota(struct upstream *u, const struct http_call *call);
+
+/* Remembers a challenge that was met with a request for `repo`. */
+void upstream_learn_auth(struct upstream *u, const struct challenge *c, const char *repo);
+/* What to expect for `repo`; strings are copies, the scope always stands. is_known tells. */
+void upstream_recall_auth(struct upstream *u, const char *repo, struct known_auth *out);
+void known_auth_fini(struct known_auth *a);
+
+#endif

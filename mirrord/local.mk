@@ -13,8 +13,18 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/sample.c mirrord/sample.h \
 	mirrord/yaml_scalar.c mirrord/yaml_scalar.h \
 	mirrord/yaml_tree.c mirrord/yaml_tree.h \
-	mirrord/head.h \
-	mirrord/txn.h
+	mirrord/access_log.c mirrord/access_log.h \
+	mirrord/body.c mirrord/body.h \
+	mirrord/conn.c mirrord/conn.h \
+	mirrord/head.c mirrord/head.h \
+	mirrord/http_status.c mirrord/http_status.h \
+	mirrord/lane.c mirrord/lane.h \
+	mirrord/leftover.c mirrord/leftover.h \
+	mirrord/listener.c mirrord/listener.h \
+	mirrord/reply.c \
+	mirrord/server.c mirrord/server.h \
+	mirrord/transport.c mirrord/transport.h \
+	mirrord/txn.c mirrord/txn.h mirrord/txn_private.h
 
 bin_PROGRAMS += mirrord/mirrord
 mirrord_mirrord_SOURCES = mirrord/main.c

@@ -1,0 +1,56 @@
+/*
+ * The access log: one line per request, in the combined format that every log reader knows (with
+ * the cache's part, the seconds it took, and how it ended behind it) or as a JSON object.
+ *
+ *   192.0.2.7 - - [06/Nov/1994:08:49:37 +0000] "GET /v2/ HTTP/1.1" 200 2 "-" "docker/27" hit 0.000
+ * complete
+ *
+ * The file belongs to the process (struct access_log); lines gather in a buffer per worker (struct
+ * access_buffer) and are written by the pool when it is half full or a second old, so that a slow
+ * target never stops a loop. When the target is so slow that the buffer is full, lines are lost,
+ * and the log says how many. Control characters and quotes are escaped. Queries, Authorization and
+ * other fields than User-Agent and Referer never get in.
+ *
+ * access_log: any thread; access_buffer: its worker.
+ */
+#ifndef MIRRORD_ACCESS_LOG_H
+#define MIRRORD_ACCESS_LOG_H
+
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct access_buffer;
+struct access_log;
+struct head;
+struct pool;
+struct worker;
+
+enum access_format { ACCESS_COMBINED, ACCESS_JSON, ACCESS_FORMAT_MAX };
+
+struct access_entry {
+    uint64_t id;
+    const char *peer;
+    const struct head *head;  /* method_text NULL: none could be parsed */
+    int status;               /* 499: the client left before there was one */
+    uint64_t n_bytes;         /* of the body */
+    const char *cache_status; /* or NULL */
+    uint64_t duration_us;
+    const char *outcome; /* "complete", "cut", "left" */
+};
+
+/* path: a file, "-" = standard error, "off". pool NULL: lines are written by whoever adds them. */
+int access_log_open(const char *path, enum access_format format, struct pool *pool,
+                    struct access_log **out, struct error *err);
+/* Another file or format, or the same file again (rotation). On failure the old one stays. */
+int access_log_set(struct access_log *log, const char *path, enum access_format format,
+                   struct error *err);
+void access_log_close(struct access_log **log);
+
+struct access_buffer *access_buffer_new(struct access_log *log, struct worker *w);
+/* hot */
+void access_buffer_add(struct access_buffer *b, const struct access_entry *e);
+/* Writes what is left; done(arg) runs on the worker when that is over and the buffer is gone. */
+void access_buffer_close(struct access_buffer *b, void (*done)(void *arg), void *arg);
+
+#endif

@@ -1,0 +1,153 @@
+#include "config.h"
+
+#include "upstream/fetch_private.h"
+
+#include <event2/event.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/metric.h"
+#include "upstream/backoff.h"
+
+/* A stretch that brought this much is continued at once. */
+#define GOOD_STRETCH_BYTES (64 * 1024)
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct fetch *f = arg;
+
+    (void)fd;
+    (void)what;
+    f->is_delay_over = true;
+    fetch_wake(f);
+}
+
+/* Counts the failure; true when there have been too many without progress. */
+static bool is_enough(struct fetch *f)
+{
+    if (f->pos > f->pos_at_failure)
+        f->failures = 0;
+    return ++f->failures > f->upstream->limits.retries_max;
+}
+
+static unsigned choose_delay_ms(const struct fetch *f, unsigned delay_min_ms)
+{
+    const struct upstream_config *limits = &f->upstream->limits;
+
+    if (delay_min_ms > limits->backoff_max_ms)
+        delay_min_ms = limits->backoff_max_ms;
+    if (f->pos - f->pos_at_failure >= GOOD_STRETCH_BYTES && !delay_min_ms)
+        return 0;
+    unsigned delay_ms = backoff_delay_ms(limits->backoff_base_ms, limits->backoff_max_ms,
+                                         f->failures, backoff_random());
+    return delay_ms > delay_min_ms ? delay_ms : delay_min_ms;
+}
+
+/* What the server asked for, as far as we are willing to wait. */
+static unsigned cap_retry_after_ms(const struct fetch *f, int retry_after_s)
+{
+    unsigned max_ms = f->upstream->limits.backoff_max_ms;
+
+    if (retry_after_s < 0)
+        return 0;
+    return (unsigned)retry_after_s > max_ms / 1000 ? max_ms : (unsigned)retry_after_s * 1000;
+}
+
+enum fetch_step fetch_retry(struct fetch *f, enum fetch_outcome outcome, unsigned delay_min_ms,
+                            const char *why)
+{
+    unsigned asked_ms = cap_retry_after_ms(f, f->answer.retry_after_s);
+
+    CHECK(outcome != FETCH_OK);
+    if (is_enough(f))
+        return f->answer.status ? fetch_finish(f, outcome, "%s (status %d)", why, f->answer.status)
+                                : fetch_finish(f, outcome, "%s", why);
+    f->delay_ms = choose_delay_ms(f, delay_min_ms > asked_ms ? delay_min_ms : asked_ms);
+    log_info(f->upstream->log_prefix, "%s: %s (status %d), try %u in %u ms from byte %llu",
+             f->label, why, f->answer.status, f->failures + 1, f->delay_ms,
+             (unsigned long long)f->pos);
+    metric_inc(METRIC_UPSTREAM_RETRIES);
+    if (f->has_head && !f->is_head)
+        metric_inc(METRIC_UPSTREAM_RESUMES);
+    f->pos_at_failure = f->pos;
+    fetch_drop_probe(f);
+    fetch_goto(f, FETCH_BACKING_OFF);
+    return FETCH_STEP_MORE;
+}
+
+enum fetch_step fetch_retry_throttled(struct fetch *f, int retry_after_s)
+{
+    if (retry_after_s >= 0 && (unsigned)retry_after_s > f->upstream->limits.backoff_max_ms / 1000)
+        return fetch_finish(f, FETCH_THROTTLED, "throttled for %d s", retry_after_s);
+    return fetch_retry(f, FETCH_THROTTLED, 0, "throttled");
+}
+
+/* A failure of the network between us and the registry counts against it. */
+static void tell_breaker(struct fetch *f)
+{
+    if (!fetch_is_at_origin(f))
+        return;
+    f->has_probe = false;
+    upstream_note_failure(f->upstream);
+}
+
+enum fetch_step fetch_retry_lost(struct fetch *f)
+{
+    enum fetch_outcome outcome =
+        f->call_result.end == HTTP_END_PROTOCOL ? FETCH_BAD_ANSWER : FETCH_UNAVAILABLE;
+
+    tell_breaker(f);
+    return fetch_retry(f, outcome, 0, f->call_result.error.text);
+}
+
+/* The answer ended before all that was announced was here. */
+static enum fetch_step continue_body(struct fetch *f)
+{
+    bool is_ok = f->call_result.end == HTTP_END_OK;
+    const char *why = is_ok ? "less than announced" : f->call_result.error.text;
+
+    if (f->pos == f->pos_at_failure)
+        tell_breaker(f);
+    /* What has no digest may have changed by now: its second half may belong to another. */
+    if (f->kind != FETCH_BLOB && !f->digest[0])
+        return fetch_finish(f, FETCH_UNAVAILABLE, "%s, and nothing to continue by", why);
+    return fetch_retry(f, FETCH_UNAVAILABLE, 0, why);
+}
+
+enum fetch_step fetch_retry_body(struct fetch *f)
+{
+    bool is_ok = f->call_result.end == HTTP_END_OK;
+
+    if (f->is_refused)
+        return fetch_finish(f, FETCH_REFUSED, "stopped by the receiver");
+    if (f->is_head)
+        return fetch_finish(f, FETCH_OK, "ok");
+    if (f->has_too_much)
+        return fetch_finish(f, FETCH_BAD_ANSWER, "more bytes than announced");
+    /* Without an announcement the end of the connection is all there is to know. */
+    if (f->pos == f->stop || (is_ok && f->size == UINT64_MAX && f->skip == 0))
+        return fetch_finish(f, FETCH_OK, "ok");
+    return continue_body(f);
+}
+
+/* Behind the wait the registry is asked again, whatever it redirected to before. */
+enum fetch_step fetch_retry_wait(struct fetch *f)
+{
+    struct timeval after = {f->delay_ms / 1000, (long)(f->delay_ms % 1000) * 1000};
+
+    if (f->delay_ms && !f->timer) {
+        f->timer = event_new(worker_event_base(f->worker), -1, 0, on_timer, f);
+        CHECK(f->timer);
+    }
+    if (f->delay_ms && !f->is_delay_over) {
+        if (!event_pending(f->timer, EV_TIMEOUT, NULL))
+            event_add(f->timer, &after);
+        return FETCH_STEP_WAIT;
+    }
+    f->is_delay_over = false;
+    f->n_redirects = 0;
+    url_fini(&f->url);
+    url_copy(&f->origin, &f->url);
+    fetch_goto(f, FETCH_PREPARING);
+    return FETCH_STEP_MORE;
+}

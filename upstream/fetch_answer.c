@@ -222,7 +222,7 @@ static void judge_whole_again(struct fetch *f, const struct http_call *call, uin
     } else {
         judge(f, FETCH_ANSWER_USE, NULL);
         f->skip = f->pos;
-        f->has_surplus = f->stop < size;
+        f->has_surplus = f->stop < f->size;
     }
 }
 

@@ -13,6 +13,19 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/sample.c mirrord/sample.h \
 	mirrord/yaml_scalar.c mirrord/yaml_scalar.h \
 	mirrord/yaml_tree.c mirrord/yaml_tree.h \
+	mirrord/api.c mirrord/api.h mirrord/api_private.h mirrord/api_settings.h \
+	mirrord/api_blob.c mirrord/api_catalog.c mirrord/api_manifest.c \
+	mirrord/api_error.c mirrord/api_error.h \
+	mirrord/api_root.c mirrord/api_tags.c \
+	mirrord/blob_body.c mirrord/blob_body.h \
+	mirrord/fill_body.c mirrord/fill_body.h \
+	mirrord/name.c mirrord/name.h \
+	mirrord/name_page.c mirrord/name_page.h \
+	mirrord/pull.c mirrord/pull.h \
+	mirrord/range.c mirrord/range.h \
+	mirrord/range_body.c mirrord/range_body.h \
+	mirrord/resolve.c mirrord/resolve.h \
+	mirrord/route.c mirrord/route.h \
 	mirrord/access_log.c mirrord/access_log.h \
 	mirrord/body.c mirrord/body.h \
 	mirrord/conn.c mirrord/conn.h \

@@ -1,0 +1,211 @@
+#include "config.h"
+
+#include "mirrord/api.h"
+
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/check.h"
+#include "cache/cache.h"
+#include "mirrord/api_private.h"
+#include "mirrord/resolve.h"
+#include "mirrord/txn.h"
+#include "upstream/upstream.h"
+
+const struct api_settings API_SETTINGS_DEFAULT = {
+    .tags_cache_ttl_s = 172800,
+    .negative_ttl_s = 10,
+    .stale_retry_s = 5,
+    .stale_wait_ms = 5000,
+    .manifest_max_bytes = 4 << 20,
+    .tags_response_max_bytes = 8 << 20,
+    .list_entries_max = 10000,
+    .ranges_max = 1024,
+    .fill_range_align = 64 << 10,
+    .fill_ranges_max = 4,
+    .fill_skip_max_bytes = 1 << 20,
+    .fill_complete_percent = 50,
+};
+
+struct origin_row {
+    const char *note;
+    struct slice lines;
+    enum metric blobs, manifests;
+};
+
+#define ROW(note, lines, blobs, manifests)                                                         \
+    {                                                                                              \
+        note, {lines, sizeof(lines) - 1}, METRIC_BLOB_##blobs, METRIC_MANIFEST_##manifests         \
+    }
+static const struct origin_row ORIGINS[] = {
+    [API_ORIGIN_HIT] = ROW("hit", "Cache-Status: mirrord; hit\r\n", HITS, HITS),
+    [API_ORIGIN_MISS] = ROW("miss", "Cache-Status: mirrord; fwd=miss; stored\r\n", MISSES, MISSES),
+    [API_ORIGIN_COLLAPSED] =
+        ROW("collapsed", "Cache-Status: mirrord; fwd=miss; collapsed\r\n", COLLAPSED, COLLAPSED),
+    [API_ORIGIN_PASSED] = ROW("miss", "Cache-Status: mirrord; fwd=miss\r\n", MISSES, MISSES),
+    [API_ORIGIN_REVALIDATED] =
+        ROW("revalidated", "Cache-Status: mirrord; hit; detail=revalidated\r\n", HITS, REVALIDATED),
+    [API_ORIGIN_STALE] = ROW("stale",
+                             "Cache-Status: mirrord; hit; detail=stale\r\n"
+                             "Warning: 110 - \"Response is Stale\"\r\n",
+                             HITS, STALE),
+    [API_ORIGIN_NEGATIVE] =
+        ROW("negative", "Cache-Status: mirrord; hit; detail=negative\r\n", HITS, NEGATIVE),
+};
+_Static_assert(sizeof(ORIGINS) / sizeof(ORIGINS[0]) == API_ORIGIN_MAX, "a row for every origin");
+
+struct slice api_origin_lines(enum api_origin origin)
+{
+    CHECK(origin < API_ORIGIN_MAX);
+    return ORIGINS[origin].lines;
+}
+
+void api_origin_note(struct txn *txn, enum api_origin origin)
+{
+    CHECK(origin < API_ORIGIN_MAX);
+    txn_note_cache(txn, ORIGINS[origin].note);
+}
+
+void api_origin_count_blob(struct txn *txn, enum api_origin origin)
+{
+    api_origin_note(txn, origin);
+    metric_inc(ORIGINS[origin].blobs);
+}
+
+void api_origin_count_manifest(struct txn *txn, enum api_origin origin)
+{
+    api_origin_note(txn, origin);
+    metric_inc(ORIGINS[origin].manifests);
+}
+
+/* --- settings --------------------------------------------------------------------------------- */
+
+const struct api_snapshot *api_snapshot_now(const struct api *api)
+{
+    return atomic_load_explicit(&api->snapshot, memory_order_acquire);
+}
+
+const struct api_settings *api_settings_now(const struct api *api)
+{
+    return &api_snapshot_now(api)->settings;
+}
+
+void api_set_settings(struct api *api, const struct api_settings *settings)
+{
+    struct api_snapshot *s = xcalloc(1, sizeof(*s));
+
+    CHECK(settings->fill_range_align > 0 && settings->list_entries_max > 0);
+    s->settings = *settings;
+    s->issue = settings->issue ? xstrdup(settings->issue) : NULL;
+    s->flavor = settings->flavor ? xstrdup(settings->flavor) : NULL;
+    s->settings.issue = s->issue;
+    s->settings.flavor = s->flavor;
+    s->root_body = api_root_body(&s->settings);
+    s->ping_body = api_ping_body(&s->settings);
+    s->settings.argv = NULL; /* borrowed by the caller; it is in the body now */
+    pthread_mutex_lock(&api->settings_lock);
+    s->older = atomic_load(&api->snapshot);
+    atomic_store_explicit(&api->snapshot, s, memory_order_release);
+    pthread_mutex_unlock(&api->settings_lock);
+}
+
+struct pull_tools api_pull_tools(const struct api *api)
+{
+    return (struct pull_tools){
+        .upstream = api->upstream, .repos = api->repos, .settings = api_settings_now(api)};
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+struct api *api_new(const struct api_config *config)
+{
+    struct api *api = xcalloc(1, sizeof(*api));
+
+    CHECK(config->cache && config->pool);
+    api->cache = config->cache;
+    api->store = cache_store(config->cache);
+    api->fills = cache_fills(config->cache);
+    api->manifests = cache_manifests(config->cache);
+    api->tags = cache_tags(config->cache);
+    api->repos = cache_repos(config->cache);
+    api->pool = config->pool;
+    if (config->upstream) {
+        api->upstream = upstream_ref(config->upstream);
+        api->is_hub = upstream_is_docker_hub(config->upstream);
+    }
+    pthread_mutex_init(&api->settings_lock, NULL);
+    api_set_settings(api, &config->settings);
+    api->resolver = resolver_new(api);
+    return api;
+}
+
+void api_free(struct api **aa)
+{
+    struct api *api = *aa;
+
+    if (!api)
+        return;
+    *aa = NULL;
+    resolver_free(&api->resolver);
+    upstream_unref(&api->upstream);
+    struct api_snapshot *s = atomic_load(&api->snapshot);
+    while (s) {
+        struct api_snapshot *older = s->older;
+        free(s->issue);
+        free(s->flavor);
+        free(s->root_body);
+        free(s->ping_body);
+        free(s);
+        s = older;
+    }
+    pthread_mutex_destroy(&api->settings_lock);
+    free(api);
+}
+
+/* --- requests --------------------------------------------------------------------------------- */
+
+typedef void (*handler_fn)(const struct api_request *q);
+
+static const handler_fn HANDLERS[ROUTE_MAX] = {
+    [ROUTE_ROOT] = api_root_handle,         [ROUTE_PING] = api_ping_handle,
+    [ROUTE_VERSION] = api_version_handle,   [ROUTE_CATALOG] = api_catalog_handle,
+    [ROUTE_MANIFEST] = api_manifest_handle, [ROUTE_BLOB] = api_blob_handle,
+    [ROUTE_TAGS] = api_tags_handle,
+};
+
+/* Says what is wrong, with the part of the path that it is about. */
+static void refuse(struct txn *txn, enum api_error error, const struct route *route)
+{
+    struct api_error_info info = {.allow = route->allow};
+
+    if (error == API_ERROR_NAME_INVALID && route->repo.ptr) {
+        info.detail_key = "name";
+        info.detail_value = route->repo;
+    } else if (error == API_ERROR_DIGEST_INVALID) {
+        info.detail_key = "digest";
+        info.detail_value = route->reference;
+    } else if (error == API_ERROR_TAG_INVALID) {
+        info.detail_key = "Tag";
+        info.detail_value = route->reference;
+    }
+    api_error_reply(txn, error, &info);
+}
+
+void api_handle(struct txn *txn, void *ctx)
+{
+    const struct head *head = txn_head(txn);
+    struct route route;
+    char canonical[NAME_HUB_SIZE];
+    struct api_request q = {
+        .api = ctx, .txn = txn, .is_head = head->method == HTTP_HEAD, .route = &route};
+
+    enum api_error error = route_parse(head->method, head->path, head->query, &route);
+    if (error != API_ERROR_NONE) {
+        refuse(txn, error, &route);
+        return;
+    }
+    if (route.repo.ptr)
+        q.repo = (struct slice){canonical, name_canonical(route.repo, q.api->is_hub, canonical)};
+    CHECK(HANDLERS[route.id]);
+    HANDLERS[route.id](&q);
+}

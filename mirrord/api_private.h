@@ -1,0 +1,104 @@
+/*
+ * What the files of the API share: the struct, one request on its way to a handler, and how an
+ * answer says where it came from.
+ */
+#ifndef MIRRORD_API_PRIVATE_H
+#define MIRRORD_API_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/metric.h"
+#include "base/slice.h"
+#include "mirrord/api.h"
+#include "mirrord/api_error.h"
+#include "mirrord/name.h"
+#include "mirrord/pull.h"
+#include "mirrord/route.h"
+
+struct manifests;
+struct reply;
+struct repos;
+struct resolver;
+struct store;
+struct fills;
+struct tags;
+
+/* Settings in force, with what is made of them once. Immutable. */
+struct api_snapshot {
+    struct api_snapshot *older;
+    struct api_settings settings;
+    char *issue;
+    char *flavor;
+    char *root_body; /* of GET / */
+    char *ping_body; /* of GET /_ping */
+};
+
+struct api {
+    struct cache *cache;
+    struct store *store;
+    struct fills *fills;
+    struct manifests *manifests;
+    struct tags *tags;
+    struct repos *repos;
+    struct pool *pool;
+    struct upstream *upstream; /* or NULL */
+    bool is_hub;
+    struct resolver *resolver;
+    pthread_mutex_t settings_lock; /* for writers; readers load the pointer */
+    _Atomic(struct api_snapshot *) snapshot;
+};
+
+/* One request; lives on the stack of api_handle. repo points into canonical_text. */
+struct api_request {
+    struct api *api;
+    struct txn *txn;
+    bool is_head;
+    const struct route *route;
+    struct slice repo; /* as the upstream and the storage call it */
+};
+
+/* Where an answer came from. */
+enum api_origin {
+    API_ORIGIN_HIT,         /* from here */
+    API_ORIGIN_MISS,        /* fetched for this request, and kept */
+    API_ORIGIN_COLLAPSED,   /* fetched, together with others */
+    API_ORIGIN_PASSED,      /* asked upstream, and not kept */
+    API_ORIGIN_REVALIDATED, /* from here; the upstream says it is still so */
+    API_ORIGIN_STALE,       /* from here; the upstream should have been asked and cannot be */
+    API_ORIGIN_NEGATIVE,    /* remembered that there is none */
+    API_ORIGIN_MAX
+};
+
+/* The Cache-Status line (RFC 9211), and Warning where it belongs; with CRLF. */
+struct slice api_origin_lines(enum api_origin origin);
+/* Notes it for the access line; the others count it too. */
+void api_origin_note(struct txn *txn, enum api_origin origin);
+void api_origin_count_blob(struct txn *txn, enum api_origin origin);
+void api_origin_count_manifest(struct txn *txn, enum api_origin origin);
+
+const struct api_settings *api_settings_now(const struct api *api);
+const struct api_snapshot *api_snapshot_now(const struct api *api);
+struct pull_tools api_pull_tools(const struct api *api);
+
+/* The lines of every v2 answer. */
+#define API_V2_LINE "Docker-Distribution-Api-Version: registry/2.0\r\n"
+
+/* --- handlers: answer now, or take what they need out of the request and answer later ----------
+ */
+
+void api_root_handle(const struct api_request *q);
+void api_ping_handle(const struct api_request *q);
+void api_version_handle(const struct api_request *q);
+void api_blob_handle(const struct api_request *q);     /* hot */
+void api_manifest_handle(const struct api_request *q); /* hot */
+void api_tags_handle(const struct api_request *q);
+void api_catalog_handle(const struct api_request *q);
+
+/* api_root.c: what GET / and /_ping say under these settings; free() them. */
+char *api_root_body(const struct api_settings *settings);
+char *api_ping_body(const struct api_settings *settings);
+
+#endif

@@ -1,0 +1,43 @@
+/*
+ * What the API side of the configuration comes down to: plain values, so that the API knows no
+ * configuration file. A snapshot is immutable from api_set_settings on; requests read the newest
+ * one once, when they need it. Strings are copied by api_set_settings.
+ */
+#ifndef MIRRORD_API_SETTINGS_H
+#define MIRRORD_API_SETTINGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct api_settings {
+    /* Tags. */
+    int64_t tags_cache_ttl_s; /* a tag younger than this is served unasked; 0: ask every time */
+    int64_t negative_ttl_s;   /* how long "there is none" is believed */
+    int64_t stale_retry_s;    /* after a failed question: how long the remembered tag is served
+                                 before the upstream is asked again */
+    unsigned stale_wait_ms;   /* how long a client with a remembered tag waits for the upstream */
+    /* Bounds. */
+    size_t manifest_max_bytes;
+    size_t tags_response_max_bytes; /* of an upstream's tags list */
+    unsigned list_entries_max;      /* names in one page of tags or of the catalogue */
+    unsigned ranges_max;            /* ranges in one request; more: Range is ignored */
+    /* Fills. */
+    unsigned fill_continue_percent; /* goes on without clients from this share on; 0: always */
+    uint64_t fill_range_align;      /* ranges fetched ahead are widened to multiples of this */
+    unsigned fill_ranges_max;       /* upstream ranges at once for one blob, beside the main one */
+    uint64_t fill_skip_max_bytes;   /* rather read over a kept segment than open a new request */
+    unsigned fill_complete_percent; /* a blob asked for in ranges is completed from this share on */
+    /* The legacy face. */
+    const char *issue;  /* NULL: not set */
+    const char *flavor; /* NULL or the flavor's name */
+    bool has_source;    /* mirroring.source is set */
+    bool standalone;
+    bool debug;
+    const char *const *argv; /* NULL-terminated, for /_ping with debug; may be NULL */
+};
+
+/* What an installation without any setting uses. */
+extern const struct api_settings API_SETTINGS_DEFAULT;
+
+#endif

@@ -1,0 +1,565 @@
+#include "config.h"
+
+#include "mirrord/resolve.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/alloc.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/pool.h"
+#include "base/strbuf.h"
+#include "cache/manifest.h"
+#include "cache/tag.h"
+#include "mirrord/api_private.h"
+#include "upstream/fetch.h"
+#include "upstream/upstream.h"
+
+enum question_state { QUESTION_ASKING, QUESTION_VERIFYING, QUESTION_ANSWERED, QUESTION_STATE_MAX };
+
+struct state_row {
+    const char *name;
+    unsigned next; /* set of allowed next states */
+    const char *turn;
+};
+
+#define TO(state) (1u << (state))
+static const struct state_row STATES[] = {
+    [QUESTION_ASKING] = {"asking",
+                         TO(QUESTION_ASKING) | TO(QUESTION_VERIFYING) | TO(QUESTION_ANSWERED),
+                         "upstream"},
+    [QUESTION_VERIFYING] = {"verifying", TO(QUESTION_ANSWERED), "pool"},
+    [QUESTION_ANSWERED] = {"answered", 0, "askers"},
+};
+_Static_assert(sizeof(STATES) / sizeof(STATES[0]) == QUESTION_STATE_MAX, "a row for every state");
+
+enum {
+    N_BUCKETS = 256,
+    N_HOLDS = 512,
+    MEDIA_TYPE_MAX = 255,
+    KEY_SIZE = 2 + NAME_HUB_SIZE + DIGEST_TEXT_SIZE
+};
+
+struct question {
+    struct pool_job job; /* first: verifying */
+    struct resolver *resolver;
+    struct question *next; /* in its bucket */
+    unsigned refs;         /* guarded by the resolver's lock: one of its own, one per waiter */
+    struct resolve_waiter *waiters; /* guarded by the resolver's lock */
+    enum question_state state;
+    enum resolve_kind kind;
+    bool is_head; /* of the request that runs */
+    struct fetch *fetch;
+    size_t max_bytes;
+    struct strbuf body;
+    struct digest told; /* Docker-Content-Digest */
+    bool is_told;
+    char media_type[MEDIA_TYPE_MAX + 1];
+    struct resolve_answer answer;
+    struct error error; /* for the log */
+    size_t repo_len, reference_len;
+    char repo[NAME_HUB_SIZE];
+    char reference[DIGEST_TEXT_SIZE]; /* not NUL-terminated */
+    size_t key_len;
+    char key[KEY_SIZE];
+};
+_Static_assert(NAME_TAG_MAX < DIGEST_TEXT_SIZE, "a tag fits where a digest does");
+
+struct hold {
+    struct digest key;
+    uint64_t until_ms;
+};
+
+struct resolver {
+    struct api *api;
+    pthread_mutex_t lock; /* guards all below */
+    struct question *buckets[N_BUCKETS];
+    struct hold holds[N_HOLDS];
+};
+
+struct resolver *resolver_new(struct api *api)
+{
+    struct resolver *r = xcalloc(1, sizeof(*r));
+
+    r->api = api;
+    pthread_mutex_init(&r->lock, NULL);
+    return r;
+}
+
+static void question_free(struct question *q)
+{
+    if (q->answer.manifest)
+        manifest_unref(&q->answer.manifest);
+    strbuf_fini(&q->body);
+    free(q);
+}
+
+void resolver_free(struct resolver **rr)
+{
+    struct resolver *r = *rr;
+
+    if (!r)
+        return;
+    *rr = NULL;
+    /* The workers have ended; what was being asked is never answered. */
+    for (size_t i = 0; i < N_BUCKETS; i++) {
+        while (r->buckets[i]) {
+            struct question *q = r->buckets[i];
+            r->buckets[i] = q->next;
+            question_free(q);
+        }
+    }
+    pthread_mutex_destroy(&r->lock);
+    free(r);
+}
+
+static struct slice repo_of(const struct question *q)
+{
+    return (struct slice){q->repo, q->repo_len};
+}
+
+static struct slice reference_of(const struct question *q)
+{
+    return (struct slice){q->reference, q->reference_len};
+}
+
+static bool is_tag(const struct question *q)
+{
+    return q->kind == RESOLVE_TAG_HEAD || q->kind == RESOLVE_TAG_GET;
+}
+
+/* The only place where the state changes. */
+static void question_goto(struct question *q, enum question_state next)
+{
+    CHECK(STATES[q->state].next & TO(next));
+    log_debug("resolve", "%.*s: %s -> %s, turn of the %s", (int)q->key_len, q->key,
+              STATES[q->state].name, STATES[next].name, STATES[next].turn);
+    q->state = next;
+}
+
+static void question_unref(struct question *q)
+{
+    struct resolver *r = q->resolver;
+
+    pthread_mutex_lock(&r->lock);
+    CHECK(q->refs > 0);
+    bool is_last = --q->refs == 0;
+    pthread_mutex_unlock(&r->lock);
+    if (is_last)
+        question_free(q);
+}
+
+/* --- holds ------------------------------------------------------------------------------------ */
+
+/* Addressed by a digest of the name, so that nobody can make two names meet. */
+static struct hold *hold_of_locked(struct resolver *r, const struct digest *key)
+{
+    return &r->holds[digest_key(key) % N_HOLDS];
+}
+
+static void hold_key(struct slice repo, struct slice reference, struct digest *out)
+{
+    char text[KEY_SIZE];
+    size_t n = repo.len;
+
+    CHECK(repo.len + 1 + reference.len <= sizeof(text));
+    memcpy(text, repo.ptr, n);
+    text[n++] = '\0';
+    memcpy(text + n, reference.ptr, reference.len);
+    digest_of(DIGEST_SHA256, text, n + reference.len, out);
+}
+
+void resolve_hold(struct resolver *r, struct slice repo, struct slice reference, int64_t seconds)
+{
+    struct digest key;
+
+    hold_key(repo, reference, &key);
+    pthread_mutex_lock(&r->lock);
+    struct hold *h = hold_of_locked(r, &key);
+    if (seconds > 0)
+        *h = (struct hold){key, clock_mono_ms() + (uint64_t)seconds * 1000};
+    else if (digest_equal(&h->key, &key))
+        h->until_ms = 0;
+    pthread_mutex_unlock(&r->lock);
+}
+
+bool resolve_is_held(struct resolver *r, struct slice repo, struct slice reference)
+{
+    struct digest key;
+
+    hold_key(repo, reference, &key);
+    pthread_mutex_lock(&r->lock);
+    const struct hold *h = hold_of_locked(r, &key);
+    bool is_held = h->until_ms > 0 && digest_equal(&h->key, &key) && clock_mono_ms() < h->until_ms;
+    pthread_mutex_unlock(&r->lock);
+    return is_held;
+}
+
+/* FNV-1a; who makes keys meet only makes a chain of his own running questions longer. */
+static struct question **bucket_of(struct resolver *r, const char *key, size_t len)
+{
+    uint32_t hash = 2166136261u;
+
+    for (size_t i = 0; i < len; i++)
+        hash = (hash ^ (unsigned char)key[i]) * 16777619u;
+    return &r->buckets[hash % N_BUCKETS];
+}
+
+/* --- what an answer changes ------------------------------------------------------------------- */
+
+/* The tag has this digest now, and it may be remembered. */
+static void remember_tag(struct question *q, const struct tag_record *before)
+{
+    int64_t now_s = clock_wall_s();
+    struct tag_record record = {.origin = TAG_MIRRORED,
+                                .digest = q->answer.digest,
+                                .fetched_at_s = now_s,
+                                .checked_at_s = now_s};
+
+    if (before && digest_equal(&before->digest, &record.digest))
+        record.fetched_at_s = before->fetched_at_s;
+    tags_put(q->resolver->api->tags, repo_of(q), reference_of(q), &record);
+}
+
+/* Notes what was learned about the tag. A tag that has moved is not noted before the manifest it
+ * points to now is here: until then the old one is what can be served without the upstream. */
+static void learn_tag(struct question *q)
+{
+    const struct api *api = q->resolver->api;
+    struct tag_record before;
+    bool has_before =
+        tags_find(api->tags, repo_of(q), reference_of(q), &before) && before.origin != TAG_ABSENT;
+
+    if (q->answer.error == API_ERROR_MANIFEST_UNKNOWN) {
+        struct tag_record absent = {.origin = TAG_ABSENT, .checked_at_s = clock_wall_s()};
+        tags_put(api->tags, repo_of(q), reference_of(q), &absent);
+        return;
+    }
+    if (q->answer.error != API_ERROR_NONE) {
+        resolve_hold(q->resolver, repo_of(q), reference_of(q),
+                     api_settings_now(api)->stale_retry_s);
+        return;
+    }
+    resolve_hold(q->resolver, repo_of(q), reference_of(q), 0);
+    bool has_moved = has_before && !digest_equal(&before.digest, &q->answer.digest);
+    if (q->answer.is_kept && (q->answer.manifest || !has_moved))
+        remember_tag(q, has_before ? &before : NULL);
+}
+
+static void learn_digest(struct question *q)
+{
+    const struct api *api = q->resolver->api;
+
+    if (q->answer.error == API_ERROR_MANIFEST_UNKNOWN)
+        resolve_hold(q->resolver, repo_of(q), reference_of(q),
+                     api_settings_now(api)->negative_ttl_s);
+}
+
+/* --- answering -------------------------------------------------------------------------------- */
+
+static void on_delivery(struct mail *m)
+{
+    struct resolve_waiter *w = (struct resolve_waiter *)m;
+    struct question *q = w->question;
+
+    /* The waiter may be gone when done returns. */
+    w->done(w->arg, &q->answer, w->is_first);
+    question_unref(q);
+}
+
+/* Takes the question off the table; nobody joins it any more. Returns those who wait. */
+static struct resolve_waiter *take_waiters(struct question *q)
+{
+    struct resolver *r = q->resolver;
+    struct question **at;
+
+    pthread_mutex_lock(&r->lock);
+    at = bucket_of(r, q->key, q->key_len);
+    while (*at != q)
+        at = &(*at)->next;
+    *at = q->next;
+    struct resolve_waiter *waiters = q->waiters;
+    q->waiters = NULL;
+    for (struct resolve_waiter *w = waiters; w; w = w->next)
+        w->is_taken = true;
+    pthread_mutex_unlock(&r->lock);
+    return waiters;
+}
+
+static void answer(struct question *q)
+{
+    const struct api *api = q->resolver->api;
+    struct resolve_waiter *w;
+
+    question_goto(q, QUESTION_ANSWERED);
+    if (q->answer.error != API_ERROR_NONE && q->answer.error != API_ERROR_MANIFEST_UNKNOWN)
+        log_warning("resolve", "%.*s from upstream %s: %s", (int)q->key_len, q->key,
+                    upstream_name(api->upstream), q->error.text);
+    if (q->answer.manifest && q->answer.is_kept)
+        manifests_keep(api->manifests, repo_of(q), q->answer.manifest, NULL, NULL);
+    if (is_tag(q))
+        learn_tag(q);
+    else
+        learn_digest(q);
+    w = take_waiters(q);
+    while (w) {
+        struct resolve_waiter *next = w->next;
+        w->mail.fn = on_delivery;
+        worker_post(w->home, &w->mail);
+        w = next;
+    }
+    question_unref(q);
+}
+
+static void fail(struct question *q, enum api_error error)
+{
+    CHECK(error != API_ERROR_NONE);
+    q->answer.error = error;
+    answer(q);
+}
+
+/* --- verifying: a pool thread ----------------------------------------------------------------- */
+
+static bool is_signed(const struct question *q)
+{
+    return slice_ends(slice_of(q->media_type), SLICE("+prettyjws"));
+}
+
+/* The digest of the bytes is the one that was asked for, or that the upstream told. */
+static void verify_digest(struct question *q)
+{
+    struct digest *d = &q->answer.digest;
+    struct digest wanted = q->told;
+    bool is_wanted = q->is_told;
+    struct digest asked;
+
+    if (!is_tag(q) && digest_parse(reference_of(q), &asked)) {
+        wanted = asked;
+        is_wanted = true;
+    }
+    digest_of(is_wanted ? wanted.alg : DIGEST_SHA256, q->body.ptr, q->body.len, d);
+    q->answer.is_kept = !is_wanted || digest_equal(d, &wanted);
+    if (q->answer.is_kept)
+        return;
+    /* The digest of a signed manifest is that of its payload without the signatures. */
+    *d = wanted;
+    if (!is_signed(q)) {
+        q->answer.error = API_ERROR_BAD_UPSTREAM;
+        error_set(&q->error, -EBADMSG, "the manifest does not have its digest");
+    }
+}
+
+/* The body is a JSON object. Finds the media type in it when the upstream told none. */
+static void verify_json(struct question *q)
+{
+    json_error_t why;
+    json_t *root =
+        json_loadb(q->body.ptr, q->body.len, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &why);
+    const char *type = json_string_value(json_object_get(root, "mediaType"));
+
+    if (!json_is_object(root)) {
+        q->answer.error = API_ERROR_BAD_UPSTREAM;
+        error_set(&q->error, -EBADMSG, "the manifest is not a JSON object: %s",
+                  root ? "it is something else" : why.text);
+    } else if (!q->media_type[0]) {
+        snprintf(q->media_type, sizeof(q->media_type), "%s",
+                 type ? type : "application/vnd.oci.image.manifest.v1+json");
+    }
+    json_decref(root);
+}
+
+static void do_verify(struct pool_job *job)
+{
+    struct question *q = (struct question *)job;
+
+    verify_digest(q);
+    if (q->answer.error == API_ERROR_NONE)
+        verify_json(q);
+}
+
+/* Home again. */
+static void on_verified(struct pool_job *job)
+{
+    struct question *q = (struct question *)job;
+    struct resolve_answer *a = &q->answer;
+
+    if (a->error == API_ERROR_NONE) {
+        a->media_type = slice_of(q->media_type);
+        a->size = q->body.len;
+        a->manifest =
+            manifest_new(&a->digest, a->media_type, (struct slice){q->body.ptr, q->body.len});
+    }
+    strbuf_fini(&q->body);
+    answer(q);
+}
+
+/* --- asking ----------------------------------------------------------------------------------- */
+
+static int on_head(void *arg, const struct fetch_head *head)
+{
+    struct question *q = arg;
+
+    q->is_told = digest_parse(head->digest, &q->told);
+    q->answer.size = head->size;
+    if (head->media_type.len > MEDIA_TYPE_MAX)
+        return error_set(&q->error, -EPROTO, "its media type is too long");
+    memcpy(q->media_type, head->media_type.ptr, head->media_type.len);
+    q->media_type[head->media_type.len] = '\0';
+    if (head->size != UINT64_MAX && head->size > q->max_bytes)
+        return error_set(&q->error, -EFBIG, "the manifest is larger than %zu bytes", q->max_bytes);
+    return 0;
+}
+
+static int on_data(void *arg, const void *bytes, size_t n)
+{
+    struct question *q = arg;
+
+    if (n > q->max_bytes - q->body.len)
+        return error_set(&q->error, -EFBIG, "the manifest is larger than %zu bytes", q->max_bytes);
+    strbuf_add(&q->body, bytes, n);
+    return 0;
+}
+
+static void on_done(void *arg, const struct fetch_result *result);
+
+static const struct fetch_ops FETCH_OPS = {on_head, on_data, on_done};
+
+static void ask(struct question *q, bool is_head)
+{
+    struct fetch_spec spec = {.kind = FETCH_MANIFEST,
+                              .is_head = is_head,
+                              .repo = repo_of(q),
+                              .reference = reference_of(q),
+                              .end = UINT64_MAX};
+
+    q->is_head = is_head;
+    q->fetch = fetch_start(q->resolver->api->upstream, &spec, &FETCH_OPS, q);
+}
+
+/* HEAD was answered. Registries that leave out what it is for are asked with GET. */
+static void use_facts(struct question *q)
+{
+    if (!is_tag(q))
+        q->is_told = digest_parse(reference_of(q), &q->told);
+    if (!q->is_told || q->answer.size == UINT64_MAX || !q->media_type[0]) {
+        question_goto(q, QUESTION_ASKING);
+        ask(q, false);
+        return;
+    }
+    q->answer.digest = q->told;
+    q->answer.media_type = slice_of(q->media_type);
+    q->answer.is_kept = true;
+    answer(q);
+}
+
+static void on_done(void *arg, const struct fetch_result *result)
+{
+    struct question *q = arg;
+
+    q->fetch = NULL;
+    if (result->outcome != FETCH_OK) {
+        if (result->outcome != FETCH_REFUSED)
+            q->error = result->error;
+        q->answer.retry_after_s = result->retry_after_s;
+        fail(q, api_error_of_fetch(result, API_ERROR_MANIFEST_UNKNOWN));
+    } else if (q->is_head) {
+        use_facts(q);
+    } else {
+        question_goto(q, QUESTION_VERIFYING);
+        q->job.work = do_verify;
+        q->job.done = on_verified;
+        pool_submit(q->resolver->api->pool, &q->job, worker_current());
+    }
+}
+
+/* --- joining ---------------------------------------------------------------------------------- */
+
+/* GET and HEAD of a tag are one question: whichever answer comes tells the digest. */
+static size_t make_key(enum resolve_kind kind, struct slice repo, struct slice reference,
+                       char out[KEY_SIZE])
+{
+    static const char *const MARKS[] = {":", ":", "?", "@"};
+    int len =
+        snprintf(out, KEY_SIZE, "%.*s%s%.*s", SLICE_ARG(repo), MARKS[kind], SLICE_ARG(reference));
+
+    CHECK(len > 0 && len < KEY_SIZE);
+    return (size_t)len;
+}
+
+static struct question *question_new(struct resolver *r, enum resolve_kind kind, struct slice repo,
+                                     struct slice reference)
+{
+    struct question *q = xcalloc(1, sizeof(*q));
+
+    CHECK(repo.len <= sizeof(q->repo) && reference.len <= sizeof(q->reference));
+    q->resolver = r;
+    q->refs = 1;
+    q->kind = kind;
+    q->max_bytes = api_settings_now(r->api)->manifest_max_bytes;
+    strbuf_init(&q->body);
+    q->repo_len = repo.len;
+    memcpy(q->repo, repo.ptr, repo.len);
+    q->reference_len = reference.len;
+    memcpy(q->reference, reference.ptr, reference.len);
+    q->key_len = make_key(kind, repo, reference, q->key);
+    return q;
+}
+
+static struct question *find_locked(struct question *q, const char *key, size_t len)
+{
+    while (q && (q->key_len != len || memcmp(q->key, key, len) != 0))
+        q = q->next;
+    return q;
+}
+
+void resolve_ask(struct resolver *r, enum resolve_kind kind, struct slice repo,
+                 struct slice reference, struct resolve_waiter *w)
+{
+    char key[KEY_SIZE];
+    size_t len = make_key(kind, repo, reference, key);
+    struct question **bucket = bucket_of(r, key, len);
+
+    CHECK(kind < RESOLVE_KIND_MAX && r->api->upstream);
+    w->home = worker_current();
+    w->is_taken = false;
+    pthread_mutex_lock(&r->lock);
+    struct question *q = find_locked(*bucket, key, len);
+    w->is_first = q == NULL;
+    if (!q) {
+        q = question_new(r, kind, repo, reference);
+        q->next = *bucket;
+        *bucket = q;
+    }
+    q->refs++;
+    w->question = q;
+    w->next = q->waiters;
+    q->waiters = w;
+    pthread_mutex_unlock(&r->lock);
+    if (w->is_first)
+        ask(q, kind == RESOLVE_TAG_HEAD || kind == RESOLVE_DIGEST_HEAD);
+}
+
+bool resolve_leave(struct resolver *r, struct resolve_waiter *w)
+{
+    struct resolve_waiter **at;
+
+    pthread_mutex_lock(&r->lock);
+    bool can_leave = !w->is_taken;
+    if (can_leave) {
+        at = &w->question->waiters;
+        while (*at != w)
+            at = &(*at)->next;
+        *at = w->next;
+    }
+    pthread_mutex_unlock(&r->lock);
+    if (can_leave)
+        question_unref(w->question);
+    return can_leave;
+}

@@ -1,0 +1,79 @@
+/*
+ * Questions about manifests to the upstream: what is behind this tag, what is this digest. However
+ * many requests on however many workers have the same question, it is asked once; all of them get
+ * the one answer. What the upstream says is verified and remembered here, so that askers only read.
+ *
+ * A question belongs to the worker that asked first; it goes on when its askers leave (the answer
+ * is worth keeping). The table of running questions and the holds sit behind one short lock.
+ * Memory: one manifest_max_bytes per running question, of which there are at most as many as
+ * requests; a fixed table of holds.
+ *
+ *   ASKING ──HEAD without digest or size──► ASKING (GET)
+ *      │ body complete                         │
+ *      ▼                                       ▼
+ *   VERIFYING (hash and JSON, off the loop) ──► ANSWERED
+ */
+#ifndef MIRRORD_RESOLVE_H
+#define MIRRORD_RESOLVE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/digest.h"
+#include "base/slice.h"
+#include "base/worker.h"
+#include "mirrord/api_error.h"
+
+struct api;
+struct manifest;
+struct question;
+struct resolver;
+
+/* A question with a body in its answer also answers those who asked for the facts only. */
+enum resolve_kind {
+    RESOLVE_TAG_HEAD,
+    RESOLVE_TAG_GET,
+    RESOLVE_DIGEST_HEAD,
+    RESOLVE_DIGEST_GET,
+    RESOLVE_KIND_MAX
+};
+
+/* Valid during the callback. */
+struct resolve_answer {
+    enum api_error error; /* API_ERROR_NONE: the rest is set */
+    int retry_after_s;
+    struct digest digest;
+    struct slice media_type;
+    uint64_t size;
+    struct manifest *manifest; /* verified and kept; NULL when only the facts were asked for */
+    bool is_kept; /* false: a body whose digest cannot be computed from its bytes (signed schema 1);
+                     it is passed on and not remembered */
+};
+
+/* One asker; embedded in its story. */
+struct resolve_waiter {
+    struct mail mail; /* first */
+    struct resolve_waiter *next;
+    struct question *question;
+    struct worker *home;
+    bool is_first; /* it caused the question */
+    bool is_taken; /* the answer is on its way; guarded by the resolver's lock */
+    void (*done)(void *arg, const struct resolve_answer *answer, bool is_first);
+    void *arg;
+};
+
+struct resolver *resolver_new(struct api *api);
+void resolver_free(struct resolver **r);
+
+/* Asks; w->done and w->arg are set. `done` runs once on the calling worker, never from inside. */
+void resolve_ask(struct resolver *r, enum resolve_kind kind, struct slice repo,
+                 struct slice reference, struct resolve_waiter *w);
+/* True: done will not run, the waiter is free. False: it is on its way and will run. */
+bool resolve_leave(struct resolver *r, struct resolve_waiter *w);
+
+/* Holds keep the upstream from being asked again too soon about one tag or digest: because it
+ * failed, or because it said that there is none. They are a hint: some may be forgotten. */
+void resolve_hold(struct resolver *r, struct slice repo, struct slice reference, int64_t seconds);
+bool resolve_is_held(struct resolver *r, struct slice repo, struct slice reference);
+
+#endif

@@ -56,7 +56,8 @@ struct fill_bytes {
  * by the driver itself, too); after it none of them is called again. The driver closes its writers
  * then at the latest. */
 struct fill_driver {
-    /* What was kept of an earlier try is known; bring the rest (fill_missing, fill_writer_open). */
+    /* What was kept of an earlier try is known; bring the rest (fill_missing, fill_writer_open).
+     * Does not come when nothing is missing; then `ended` does. */
     void (*begin)(void *arg, struct fill *f);
     /* A reader waits at `off` (it wants up to `end`), and no writer will be there soon: none whose
      * claim holds `off` and that is less than fill_near_bytes before it. Told again only when the

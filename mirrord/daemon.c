@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
+#include "base/http_client.h"
 #include "base/log.h"
 #include "base/pool.h"
 #include "base/worker.h"
@@ -54,6 +56,7 @@ struct daemon {
     struct event *grace_timer;
     unsigned n_draining; /* servers that have not ended yet */
     bool is_stopping;
+    bool has_run; /* the workers have threads */
 };
 
 /* --- stopping -------------------------------------------------------------------------------- */
@@ -369,13 +372,47 @@ static void run(struct daemon *d)
     }
     if (d->admin_server)
         server_start_on(d->admin_server, d->control);
+    d->has_run = true;
     report_start(d);
     cache_sweep(d->cache);
     worker_run(d->control);
 }
 
-/* In the opposite order of making; what was not made is NULL. */
-static void take_down(struct daemon *d)
+static void do_close_client(void *arg)
+{
+    http_client_close();
+    sem_post(arg);
+}
+
+static void do_nothing(void *arg)
+{
+    sem_post(arg);
+}
+
+/* Has fn run on every worker and waits until it has. */
+static void on_all_workers(struct daemon *d, worker_fn fn)
+{
+    sem_t done;
+
+    sem_init(&done, 0, 0);
+    for (unsigned i = 0; i < d->n_workers; i++)
+        worker_call(d->workers[i], fn, &done);
+    for (unsigned i = 0; i < d->n_workers; i++)
+        while (sem_wait(&done) < 0)
+            CHECK(errno == EINTR);
+    sem_destroy(&done);
+}
+
+/* All connections have ended. Fetches are cut, which saves what their fills have; the workers run
+ * on until nothing of the cache is on its way to them. */
+static void settle(struct daemon *d)
+{
+    on_all_workers(d, do_close_client);
+    on_all_workers(d, do_nothing);
+    cache_drain(d->cache);
+}
+
+static void free_events(struct daemon *d)
 {
     for (size_t i = 0; i < N_SIGNALS; i++)
         if (d->signals[i])
@@ -384,19 +421,31 @@ static void take_down(struct daemon *d)
         event_free(d->sweep_timer);
     if (d->grace_timer)
         event_free(d->grace_timer);
+}
+
+/* In the opposite order of making; what was not made is NULL. */
+static void take_down(struct daemon *d)
+{
+    free_events(d);
+    if (d->has_run)
+        settle(d);
     for (unsigned i = 0; i < d->n_workers; i++)
         worker_stop(d->workers[i]);
-    pool_free(&d->pool);
     for (unsigned i = 0; i < d->n_workers; i++)
         worker_join(&d->workers[i]);
     free(d->workers);
-    worker_join(&d->control);
-    server_free(&d->server);
-    server_free(&d->admin_server);
-    access_log_close(&d->access);
-    api_free(&d->api);
+    if (d->control)
+        worker_join(&d->control);
+    if (d->server)
+        server_free(&d->server);
+    if (d->admin_server)
+        server_free(&d->admin_server);
+    if (d->api)
+        api_free(&d->api);
     cache_close(&d->cache);
     upstream_unref(&d->upstream);
+    pool_free(&d->pool);
+    access_log_close(&d->access);
     config_unref(&d->config);
 }
 

@@ -1,9 +1,130 @@
+/*
+ * The command line. Everything else is in daemon.c and below.
+ */
 #include "config.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
-int main(void)
+#include "base/strbuf.h"
+#include "mirrord/configuration.h"
+#include "mirrord/daemon.h"
+#include "mirrord/options_man.h"
+#include "mirrord/sample.h"
+
+enum { EXIT_USAGE = 2 };
+
+static const char USAGE[] =
+    "usage: mirrord [-c file] [-f flavor]        run\n"
+    "       mirrord check [-c file] [-f flavor]  validate, print what would run\n"
+    "       mirrord sample | options             print sample file | manual part\n"
+    "       mirrord -h | -V                      this text | the version\n";
+
+/* Writes to standard output; a full disk there must not look like success. */
+static int print(const char *text)
 {
-    puts(PACKAGE_STRING);
-    return 0;
+    if (fputs(text, stdout) == EOF || fflush(stdout) != 0) {
+        perror("mirrord: standard output");
+        return EXIT_FAILURE;
+    }
+    return EXIT_SUCCESS;
+}
+
+static int print_made(void (*make)(struct strbuf *out))
+{
+    struct strbuf out = STRBUF_INIT;
+
+    make(&out);
+    int rc = print(out.ptr ? out.ptr : "");
+    strbuf_fini(&out);
+    return rc;
+}
+
+/* Loads and checks; on failure says all that is wrong. */
+static struct config *load(const struct config_source *source)
+{
+    struct strbuf problems = STRBUF_INIT;
+    struct config *config = NULL;
+
+    int rc = config_load(source, &config, &problems);
+    if (rc == 0)
+        rc = config_check(config, &problems);
+    if (rc != 0) {
+        fprintf(stderr, "%s", problems.ptr ? problems.ptr : "mirrord: no configuration\n");
+        config_unref(&config);
+    }
+    strbuf_fini(&problems);
+    return config;
+}
+
+static int check(const struct config_source *source)
+{
+    struct strbuf out = STRBUF_INIT;
+    struct strbuf keys = STRBUF_INIT;
+    struct config *config = load(source);
+
+    if (!config)
+        return EXIT_USAGE;
+    config_print_effective(config, &out);
+    if (config_unbuilt(config, &keys))
+        strbuf_addf(&out, "# no effect yet: %s\n", keys.ptr);
+    int rc = print(out.ptr);
+    strbuf_fini(&out);
+    strbuf_fini(&keys);
+    config_unref(&config);
+    return rc;
+}
+
+static int run(const struct config_source *source)
+{
+    struct config *config = load(source);
+
+    if (!config)
+        return EXIT_USAGE;
+    int rc = daemon_run(source, config);
+    config_unref(&config);
+    return rc;
+}
+
+static int obey(const char *command, const struct config_source *source)
+{
+    if (strcmp(command, "run") == 0)
+        return run(source);
+    if (strcmp(command, "check") == 0)
+        return check(source);
+    if (strcmp(command, "sample") == 0)
+        return print_made(sample_print);
+    if (strcmp(command, "options") == 0)
+        return print_made(options_print_man);
+    fputs(USAGE, stderr);
+    return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    struct config_source source = {0};
+    const char *command = "run";
+    int option;
+
+    if (argc > 1 && argv[1][0] != '-') {
+        command = argv[1];
+        argv[1] = argv[0];
+        argv++;
+        argc--;
+    }
+    while ((option = getopt(argc, argv, "c:f:hV")) != -1) {
+        if (option == 'c')
+            source.path = optarg;
+        else if (option == 'f')
+            source.flavor = optarg;
+        else if (option == 'h')
+            return print(USAGE);
+        else if (option == 'V')
+            return print(PACKAGE_STRING "\n");
+        else
+            command = "";
+    }
+    return obey(optind == argc ? command : "", &source);
 }

@@ -199,7 +199,7 @@ static int from_parts(const struct parts *p, struct url *out, struct error *err)
 {
     bool is_https = slice_equal_case(p->scheme, SLICE("https"));
     uint16_t port = is_https ? 443 : 80;
-    struct slice host;
+    struct slice host = SLICE_NONE;
 
     if (!is_https && !slice_equal_case(p->scheme, SLICE("http")))
         return error_set(err, -EINVAL, "URL that is neither http nor https");

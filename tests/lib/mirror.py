@@ -60,9 +60,10 @@ class Mirror:
 
     def start(self, wait=True, pass_fds=(), before_exec=None, environment=None):
         assert self.process is None or not self.process.is_running()
+        command = [binary()] + self.arguments
         self.n_starts += 1
         self.process = Process(
-            [binary()] + self.arguments, os.path.join(self.folder, "mirrord-%d.log" % self.n_starts),
+            command, os.path.join(self.folder, "mirrord-%d.log" % self.n_starts),
             env={**self.environment(), **(environment or {})}, cwd=self.folder, pass_fds=pass_fds,
             before_exec=before_exec)
         if wait:

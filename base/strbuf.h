@@ -30,7 +30,8 @@ void strbuf_add_slice(struct strbuf *b, struct slice s);
 void strbuf_add_char(struct strbuf *b, char c);
 void strbuf_add_u64(struct strbuf *b, uint64_t n);
 void strbuf_addf(struct strbuf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* The text with control characters, quotes and backslashes escaped as JSON asks; without quotes. */
+/* The text with control characters, quotes and backslashes escaped as JSON asks; without quotes.
+ * Bytes that are no UTF-8 are taken for Latin-1 and escaped, so that the result always is. */
 void strbuf_add_json(struct strbuf *b, struct slice s);
 /* Gives the text away (never NULL; free() it) and leaves the buffer empty. */
 char *strbuf_take(struct strbuf *b);

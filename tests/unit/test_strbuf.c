@@ -40,6 +40,36 @@ static void test_json(void **state)
     strbuf_fini(&b);
 }
 
+/* What is no UTF-8 must not make the whole text unreadable for who parses it. */
+static void test_json_of_foreign_bytes(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *wanted;
+    } ROWS[] = {
+        {"\x80", "\\u0080"},
+        {"a\xff\xfe", "a\\u00ff\\u00fe"},
+        {"\xc3", "\\u00c3"},
+        {"\xc3z", "\\u00c3z"},
+        {"\xc0\xaf", "\\u00c0\\u00af"},
+        {"\xe0\x80\xaf", "\\u00e0\\u0080\\u00af"},
+        {"\xed\xa0\x80", "\\u00ed\\u00a0\\u0080"},
+        {"\xf4\x90\x80\x80", "\\u00f4\\u0090\\u0080\\u0080"},
+        {"\xe2\x82\xac", "\xe2\x82\xac"},
+        {"\xf0\x9f\x98\x80!", "\xf0\x9f\x98\x80!"},
+        {"\xf0\x9f\x98", "\\u00f0\\u009f\\u0098"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < N_ROWS(ROWS); i++) {
+        struct strbuf b = STRBUF_INIT;
+        strbuf_add_json(&b, slice_of(ROWS[i].text));
+        strbuf_add_char(&b, '\0');
+        assert_string_equal(b.ptr, ROWS[i].wanted);
+        strbuf_fini(&b);
+    }
+}
+
 static void test_take(void **state)
 {
     struct strbuf b = STRBUF_INIT;
@@ -60,6 +90,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_add),
         cmocka_unit_test(test_json),
+        cmocka_unit_test(test_json_of_foreign_bytes),
         cmocka_unit_test(test_take),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -183,25 +183,29 @@ class Client:
 
     def is_closed(self, timeout_s=10.0):
         """True when the peer has ended the connection in order and sent nothing more before."""
-        self.socket.settimeout(timeout_s)
-        try:
-            return self.receive(1) == b""
-        except socket.timeout:
-            return False
+        return self.has_ended(timeout_s)
 
-    def is_quiet(self, for_s=0.3):
-        """True when the connection is open and nothing arrives for a while."""
+    def peek(self, for_s):
+        """What is there to read within this time: bytes, b"" at an orderly end, None for nothing."""
         if self.buffer:
-            return False
+            return self.buffer
         before = self.socket.gettimeout()
         self.socket.settimeout(for_s)
         try:
             self.buffer = self.socket.recv(1)
-            return False
-        except socket.timeout:
-            return True
+            return self.buffer
+        except (socket.timeout, BlockingIOError):
+            return None
         finally:
             self.socket.settimeout(before)
+
+    def is_quiet(self, for_s=0.3):
+        """True when the connection is open and nothing arrives for a while."""
+        return self.peek(for_s) is None
+
+    def has_ended(self, within_s):
+        """True when the peer has ended the connection in order, with nothing left to read."""
+        return self.peek(within_s) == b""
 
     def drip(self, data, interval_s):
         """Sends a byte at a time; ends early, telling how many went out, when the peer closes."""

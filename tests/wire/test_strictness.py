@@ -17,12 +17,15 @@ SMUGGLED = b"GET /v2/smuggled/tags/list HTTP/1.1\r\nHost: mirror.test\r\n\r\n"
 
 def exchange(mirror, data):
     """(responses, ended in order): everything that comes back until the peer ends or falls silent."""
+    responses = []
     with mirror.client(timeout_s=5) as client:
         client.send(data)
-        responses = [client.read_response()]
-        while not responses[-1].closes and not client.is_quiet():
+        while True:
             responses.append(client.read_response())
-        return responses, responses[-1].closes and client.is_closed()
+            if responses[-1].closes or client.has_ended(0.5):
+                return responses, client.is_closed()
+            if client.is_quiet(0):
+                return responses, False
 
 
 def check_refused(mirror, data, status=400):
@@ -282,7 +285,7 @@ def test_early_answer_reaches_a_client_that_is_still_sending(mirror):
             sender.join(20)
             assert stopped, "the mirror read a body that it had refused"
         finally:
-            client.socket.shutdown(socket.SHUT_RDWR)
+            client.close()
             sender.join()
 
 

@@ -73,6 +73,13 @@ FETCH_PROBE = tests/unit/fetch_probe.c tests/unit/fetch_probe.h tests/unit/scrip
 UNIT_TESTS += tests/unit/test_fetch
 tests_unit_test_fetch_SOURCES = tests/unit/test_fetch.c $(FETCH_PROBE)
 tests_unit_test_fetch_LDADD = $(UNIT_UPSTREAM)
+UNIT_TESTS += tests/unit/test_fetch_auth
+tests_unit_test_fetch_auth_SOURCES = tests/unit/test_fetch_auth.c $(FETCH_PROBE)
+tests_unit_test_fetch_auth_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_mono_ms
+tests_unit_test_fetch_auth_LDADD = $(UNIT_UPSTREAM)
+UNIT_TESTS += tests/unit/test_fetch_life
+tests_unit_test_fetch_life_SOURCES = tests/unit/test_fetch_life.c $(FETCH_PROBE)
+tests_unit_test_fetch_life_LDADD = $(UNIT_UPSTREAM)
 UNIT_TESTS += tests/unit/test_fetch_resume
 tests_unit_test_fetch_resume_SOURCES = tests/unit/test_fetch_resume.c $(FETCH_PROBE)
 tests_unit_test_fetch_resume_LDADD = $(UNIT_UPSTREAM)
@@ -112,6 +119,11 @@ tests_unit_test_repo_LDADD = $(UNIT_CACHE)
 UNIT_TESTS += tests/unit/test_segments
 tests_unit_test_segments_SOURCES = tests/unit/test_segments.c
 tests_unit_test_segments_LDADD = $(UNIT_CACHE)
+# A server whose handler does what its paths say, and a raw client.
+SERVER_PROBE = tests/unit/server_probe.c tests/unit/server_probe.h
+UNIT_TESTS += tests/unit/test_server
+tests_unit_test_server_SOURCES = tests/unit/test_server.c $(SERVER_PROBE)
+tests_unit_test_server_LDADD = $(UNIT_MIRRORD)
 UNIT_TESTS += tests/unit/test_slice
 tests_unit_test_slice_SOURCES = tests/unit/test_slice.c
 tests_unit_test_slice_LDADD = $(UNIT_BASE)

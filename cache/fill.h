@@ -9,9 +9,10 @@
  * Bytes go to a temporary file at their final offsets, in any order: the fill knows which segments
  * are present, which are claimed by a writer, and which are missing. Readers on any worker read
  * from that file, each at its own pace; none of them slows the fill or another reader. A hash
- * follows the contiguous beginning, off the loop. The last byte of a blob is not shown to readers
- * before the digest is verified, so that a wrong body always ends short. Then the file is fsynced
- * and renamed to its final name; readers go on with the same descriptor.
+ * follows the contiguous beginning, off the loop. The last byte of a blob is not shown before the
+ * digest is verified, so that a wrong body always ends short; only who reads from elsewhere than
+ * the beginning gets it while there are still gaps that nobody may ever fill. Then the file is
+ * fsynced and renamed to its final name; readers go on with the same descriptor.
  *
  * Partial files and the list of their segments survive a restart: a fill that is created for a
  * digest with a partial file begins with what is there, hashed again.

@@ -70,7 +70,8 @@ struct fill_reader {
     struct fill_port *port;
     fill_wake_fn wake;
     void *arg;
-    uint64_t off; /* like all below guarded by fill->lock: the lowest offset it may still need */
+    uint64_t begin; /* like all below guarded by fill->lock: where it began to read */
+    uint64_t off;   /* the lowest offset it may still need */
     uint64_t end;
     bool want_size;                /* waits for the size, not for bytes */
     unsigned review;               /* the review that asked the driver for it last */

@@ -90,14 +90,23 @@ static void on_port(struct mail *m)
     fill_release(f);
 }
 
-/* The end of what may be shown from off on: the last byte stays back until all are verified. */
-static uint64_t shown_end_locked(const struct fill *f, uint64_t off)
+/* Whether the last byte stays back until all are verified: from who reads the whole, and from all
+ * when only the hash is missing. Who reads the end of a blob that has gaps gets it, since nothing
+ * would ever verify it (docs/design/cold-ranges.md). */
+static bool holds_back_locked(const struct fill_reader *r)
 {
+    return !r->fill->is_verified && (r->begin == 0 || fill_is_complete_locked(r->fill));
+}
+
+/* The end of what may be shown to a reader from off on. */
+static uint64_t shown_end_locked(const struct fill_reader *r, uint64_t off)
+{
+    const struct fill *f = r->fill;
     uint64_t end = segments_run_end(&f->present, off);
 
     if (f->size == FILL_SIZE_UNKNOWN)
         return off;
-    if (!f->is_verified && end == f->size && end > off)
+    if (end == f->size && end > off && holds_back_locked(r))
         end--;
     return end;
 }
@@ -111,7 +120,7 @@ void fill_wake_range_locked(struct fill *f, uint64_t off, uint64_t end)
             next = TAILQ_NEXT(r, in_list);
             if (r->want_size || r->off < off || r->off >= end)
                 continue;
-            if (shown_end_locked(f, r->off) > r->off)
+            if (shown_end_locked(r, r->off) > r->off)
                 relist_locked(r, &p->woken);
         }
         if (!TAILQ_EMPTY(&p->woken))
@@ -140,7 +149,7 @@ struct fill_reader *fill_reader_open(struct fill *f, uint64_t off, uint64_t end,
     r->fill = fill_retain(f);
     r->wake = wake;
     r->arg = arg;
-    r->off = off;
+    r->begin = r->off = off;
     r->end = end;
     pthread_mutex_lock(&f->lock);
     r->port = port_here_locked(f);
@@ -183,7 +192,7 @@ static void wait_locked(struct fill_reader *r)
 /* The bytes at off that can be read now, at most `want`; len 0 when there are none. */
 static struct fill_bytes bytes_locked(const struct fill_reader *r, uint64_t off, uint64_t want)
 {
-    uint64_t end = shown_end_locked(r->fill, off);
+    uint64_t end = shown_end_locked(r, off);
     struct fill_place place = fill_place_locked(r->fill, off);
 
     if (end > r->end)
@@ -249,7 +258,7 @@ void fill_reader_limit(struct fill_reader *r, uint64_t off, uint64_t end)
 {
     CHECK(off <= end);
     pthread_mutex_lock(&r->fill->lock);
-    r->off = off;
+    r->begin = r->off = off;
     r->end = end;
     pthread_mutex_unlock(&r->fill->lock);
 }
@@ -278,27 +287,43 @@ void fill_reader_close(struct fill_reader **rr)
     fill_release(f);
 }
 
-bool fill_next_demand_locked(struct fill *f, uint64_t *off_out, uint64_t *end_out)
+/* The lowest of those that wait unserved and that this review has not seen. */
+static struct fill_reader *lowest_unserved_locked(struct fill *f)
 {
-    struct fill_reader *r;
+    struct fill_reader *r, *lowest = NULL;
 
     TAILQ_FOREACH(r, &f->readers, in_fill)
     {
         if (r->list != &r->port->waiting || r->review == f->review)
             continue;
-        r->review = f->review;
-        if (!is_unserved_locked(r))
-            continue;
-        /* Through a window bytes can only come in order. */
-        uint64_t off = f->window.is_on ? fill_mark_locked(f) : r->off;
-        uint64_t end = f->window.is_on ? f->size : r->end;
-        uint64_t next = segments_next_start(&f->present, off);
-        end = next < end ? next : end;
-        *off_out = off;
-        *end_out = end < f->size ? end : f->size;
-        return true;
+        if ((!lowest || r->off < lowest->off) && is_unserved_locked(r))
+            lowest = r;
     }
-    return false;
+    return lowest;
+}
+
+bool fill_next_demand_locked(struct fill *f, uint64_t *off_out, uint64_t *end_out)
+{
+    struct fill_reader *r, *lowest = lowest_unserved_locked(f);
+    uint64_t near = fills_near_bytes(f->fills);
+
+    if (!lowest)
+        return false;
+    /* Through a window bytes can only come in order. */
+    uint64_t off = f->window.is_on ? fill_mark_locked(f) : lowest->off;
+    uint64_t end = f->window.is_on ? f->size : lowest->end;
+    uint64_t next = segments_next_start(&f->present, off);
+    end = next < end ? next : end;
+    /* Who is helped by the same answer needs no demand of his own. */
+    TAILQ_FOREACH(r, &f->readers, in_fill)
+    {
+        bool is_helped = r->off >= lowest->off && r->off < end && r->off - lowest->off <= near;
+        if (r == lowest || is_helped || f->size == FILL_SIZE_UNKNOWN || f->window.is_on)
+            r->review = f->review;
+    }
+    *off_out = off;
+    *end_out = end < f->size ? end : f->size;
+    return true;
 }
 
 uint64_t fill_lowest_reader_locked(const struct fill *f)

@@ -132,8 +132,11 @@ static uint64_t make_claim_locked(struct fill *f, uint64_t off, uint64_t end)
         return off;
     LIST_FOREACH(w, &f->writers, in_fill)
     {
-        if (claims(w, off))
-            w->end = off;
+        if (!claims(w, off))
+            continue;
+        w->end = off;
+        /* What it would have brought behind the new claim is nobody's now. */
+        fill_tell_locked(f, NEWS_REVIEW);
     }
     return end;
 }
@@ -234,8 +237,8 @@ void fill_writer_close(struct fill_writer **ww)
     CHECK(worker_is_current(f->home));
     pthread_mutex_lock(&f->lock);
     LIST_REMOVE(w, in_fill);
-    /* Who waited for the rest of the claim needs another one. */
-    if (w->off < w->end && f->n_readers > 0 && !fill_is_over_locked(f))
+    /* Who waited for the rest of the claim, or behind it, needs another one. */
+    if (f->n_readers > 0 && !fill_is_over_locked(f))
         fill_tell_locked(f, NEWS_REVIEW);
     fill_poke_locked(f);
     pthread_mutex_unlock(&f->lock);

@@ -5,7 +5,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/random.h>
 
 #include "base/alloc.h"
 #include "base/check.h"
@@ -20,6 +20,7 @@ struct layout {
     char *blobs;
     char *fills;
     char *tmp;
+    uint64_t run; /* random: other processes write into the same folder, perhaps with our pid */
     atomic_uint n_tmp;
 };
 
@@ -27,6 +28,7 @@ struct layout *layout_new(const char *storage_path)
 {
     struct layout *l = xcalloc(1, sizeof(*l));
 
+    CHECK(getrandom(&l->run, sizeof(l->run), 0) == sizeof(l->run));
     l->root = xstrdup(storage_path);
     for (size_t n = strlen(l->root); n > 1 && l->root[n - 1] == '/'; n--)
         l->root[n - 1] = '\0';
@@ -167,7 +169,8 @@ bool layout_fill_name_parse(struct slice name, struct digest *out)
 
 char *layout_tmp_file(struct layout *l)
 {
-    return xasprintf("%s/%ld-%u", l->tmp, (long)getpid(), atomic_fetch_add(&l->n_tmp, 1));
+    return xasprintf("%s/%016llx-%u", l->tmp, (unsigned long long)l->run,
+                     atomic_fetch_add(&l->n_tmp, 1));
 }
 
 char *layout_repo(const struct layout *l, struct slice repo)

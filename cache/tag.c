@@ -33,14 +33,17 @@ struct tags {
     struct layout *layout;
     struct errands *errands;
     struct lru *lru;
-    /* Held by pool threads while they write a tag: what is newer must not be overtaken by what is
-     * older. */
-    pthread_mutex_t write_lock;
+    /* Tags are written by one errand after the other, so that what is newer is not overtaken by
+     * what is older, and no pool thread waits for another. */
+    pthread_mutex_t lock; /* guards first, last */
+    struct story *first, *last;
+    struct errand writing; /* under way while there is a first */
 };
 
 /* One load or put under way. */
 struct story {
-    struct errand errand; /* first */
+    struct errand errand; /* first; of a load */
+    struct story *next;   /* of a put */
     struct tags *tags;
     char *repo;
     char *tag;
@@ -90,7 +93,7 @@ struct tags *tags_new(struct layout *l, struct errands *errands, size_t memory_b
     ts->layout = l;
     ts->errands = errands;
     ts->lru = lru_new(&ENTRIES, memory_bytes, N_SHARDS);
-    pthread_mutex_init(&ts->write_lock, NULL);
+    pthread_mutex_init(&ts->lock, NULL);
     return ts;
 }
 
@@ -100,8 +103,9 @@ void tags_free(struct tags **tts)
 
     if (!ts)
         return;
+    CHECK(!ts->first);
     lru_free(&ts->lru);
-    pthread_mutex_destroy(&ts->write_lock);
+    pthread_mutex_destroy(&ts->lock);
     free(ts);
     *tts = NULL;
 }
@@ -184,23 +188,48 @@ void tags_load(struct tags *ts, struct slice repo, struct slice tag, tag_load_fn
     errand_submit(ts->errands, &s->errand, do_load, on_loaded);
 }
 
-/* Writes what memory says now, which may be younger than what this errand began with. */
-static void do_store(struct errand *e)
+/* Writes what memory says now, which may be younger than what was put. */
+static void store_one(struct tags *ts, struct story *s)
 {
-    struct story *s = (struct story *)e;
-    struct tags *ts = s->tags;
     struct slice repo = slice_of(s->repo), tag = slice_of(s->tag);
     struct tag_record latest;
     struct error err;
 
-    pthread_mutex_lock(&ts->write_lock);
     if (tags_find(ts, repo, tag, &latest) && latest.origin == TAG_MIRRORED)
         s->record = latest;
-    int rc = tag_file_store(ts->layout, repo, tag, &s->record, &err);
-    pthread_mutex_unlock(&ts->write_lock);
-    if (rc < 0)
+    if (tag_file_store(ts->layout, repo, tag, &s->record, &err) < 0)
         log_error("store", "tag %s of %s not kept: %s", s->tag, s->repo, err.text);
+}
+
+/* The first in line; then the errand goes to the end of the pool's queue. */
+static void do_store(struct errand *e)
+{
+    struct tags *ts = (struct tags *)((char *)e - offsetof(struct tags, writing));
+
+    pthread_mutex_lock(&ts->lock);
+    struct story *s = ts->first;
+    pthread_mutex_unlock(&ts->lock);
+    CHECK(s);
+    store_one(ts, s);
+    pthread_mutex_lock(&ts->lock);
+    ts->first = s->next;
+    if (ts->first)
+        errand_submit(ts->errands, &ts->writing, do_store, NULL);
+    else
+        ts->last = NULL;
+    pthread_mutex_unlock(&ts->lock);
     story_free(s);
+}
+
+static void queue_store(struct tags *ts, struct story *s)
+{
+    pthread_mutex_lock(&ts->lock);
+    bool was_idle = !ts->first;
+    *(ts->last ? &ts->last->next : &ts->first) = s;
+    ts->last = s;
+    if (was_idle)
+        errand_submit(ts->errands, &ts->writing, do_store, NULL);
+    pthread_mutex_unlock(&ts->lock);
 }
 
 void tags_put(struct tags *ts, struct slice repo, struct slice tag, const struct tag_record *record)
@@ -212,5 +241,5 @@ void tags_put(struct tags *ts, struct slice repo, struct slice tag, const struct
         return;
     struct story *s = story_new(ts, repo, tag);
     s->record = *record;
-    errand_submit(ts->errands, &s->errand, do_store, NULL);
+    queue_store(ts, s);
 }

@@ -321,18 +321,6 @@ static int next_line(const char *buf, size_t len, size_t *at, struct slice *line
     return 1;
 }
 
-/* Looks for the empty line that ends the head, from *scanned on: 1, 0 or -400. */
-static int find_end(const char *buf, size_t len, size_t *scanned)
-{
-    struct slice line;
-    int rc;
-
-    while ((rc = next_line(buf, len, scanned, &line)) > 0)
-        if (line.len == 0 && line.ptr != buf)
-            return 1;
-    return rc;
-}
-
 static void reset(struct parser *p)
 {
     struct head *h = p->head;
@@ -381,15 +369,14 @@ int head_parse(const char *buf, size_t len, const struct head_limits *limits, si
                struct head *out)
 {
     struct parser p = {.head = out, .limits = limits, .host_field = SLICE_NONE};
-    int rc = 1;
+    size_t at = 0;
+    int rc = 0;
 
     CHECK(limits->fields_max <= HEAD_HEADERS_MAX && limits->head_max_bytes < INT32_MAX);
     CHECK(*scanned <= len);
-    /* A head that came in pieces is parsed once, when its end is there. */
-    if (*scanned > 0)
-        rc = find_end(buf, len, scanned);
-    if (rc > 0) {
-        size_t at = 0;
+    /* A head that comes in pieces is parsed anew with each line that it has got; there are at most
+     * fields_max of those. */
+    if (*scanned == 0 || memchr(buf + *scanned, '\n', len - *scanned)) {
         reset(&p);
         rc = parse_lines(buf, len, &at, &p);
         *scanned = at;

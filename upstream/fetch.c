@@ -231,6 +231,12 @@ static int build_origin(struct fetch *f, const struct fetch_spec *spec)
     return rc;
 }
 
+static void begin_chain(struct fetch *f)
+{
+    url_copy(&f->origin, &f->url);
+    redirect_begin(&f->chain, &f->origin);
+}
+
 static char *make_label(const struct fetch_spec *spec)
 {
     bool is_digest = spec->reference.len && memchr(spec->reference.ptr, ':', spec->reference.len);
@@ -260,7 +266,7 @@ struct fetch *fetch_start(struct upstream *u, const struct fetch_spec *spec,
     f->size = UINT64_MAX;
     f->answer.retry_after_s = -1;
     if (build_origin(f, spec) == 0)
-        url_copy(&f->origin, &f->url);
+        begin_chain(f);
     else
         fetch_finish(f, FETCH_BAD_ANSWER, "no URL can be made of the name");
     fetch_wake(f);

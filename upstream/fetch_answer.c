@@ -299,6 +299,10 @@ void fetch_answer_judge_ping(struct fetch *f, const struct http_call *call)
     CHECK(f->state == FETCH_PINGING);
     f->answer.status = http_call_status(call);
     note_retry_after(&f->answer, call);
+    if (f->answer.status >= 500 || f->answer.status == 429) {
+        judge(f, FETCH_ANSWER_BROKEN, "the registry fails");
+        return;
+    }
     judge(f, FETCH_ANSWER_CHALLENGE, "challenge");
     if (f->answer.status == 401)
         note_challenges(&f->answer, call);

@@ -230,7 +230,10 @@ enum fetch_step fetch_auth_pinged(struct fetch *f)
 {
     if (f->call_result.end == HTTP_END_CLOSED)
         return fetch_finish(f, FETCH_UNAVAILABLE, "%s", f->call_result.error.text);
-    if (f->answer.verdict == FETCH_ANSWER_NONE)
-        return fetch_retry(f, FETCH_UNAVAILABLE, 0, f->call_result.error.text);
+    if (f->answer.verdict != FETCH_ANSWER_CHALLENGE) {
+        f->has_pinged = false;
+        return fetch_retry(f, FETCH_UNAVAILABLE, 0,
+                           f->answer.why ? f->answer.why : f->call_result.error.text);
+    }
     return fetch_auth_challenged(f);
 }

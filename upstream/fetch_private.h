@@ -17,12 +17,12 @@
 #include "base/worker.h"
 #include "upstream/challenge.h"
 #include "upstream/fetch.h"
+#include "upstream/redirect.h"
 #include "upstream/token.h"
 #include "upstream/upstream_private.h"
 
 struct event;
 
-#define FETCH_REDIRECTS_MAX 10
 #define FETCH_DRAIN_BYTES_MAX 65536 /* of an answer that is not used, to keep its connection */
 /* A 200 to a Range costs reading again what is here already; beyond this the fetch fails. */
 #define FETCH_SKIP_BYTES_MAX (64u * 1024 * 1024)
@@ -80,8 +80,7 @@ struct fetch {
 
     struct url origin; /* what the registry is asked for */
     struct url url;    /* what is asked now: the same, or what it redirected to */
-    uint64_t visited[FETCH_REDIRECTS_MAX + 1]; /* hashes of the URLs of this chain */
-    unsigned n_redirects;
+    struct redirect_chain chain;
     bool was_counted; /* in the metrics of started GETs and HEADs */
 
     char *authorization;     /* header line, or NULL */

@@ -2,6 +2,8 @@
 
 #include "upstream/fetch_private.h"
 
+#include <stdio.h>
+
 #include <event2/event.h>
 
 #include "base/check.h"
@@ -53,19 +55,27 @@ static unsigned cap_retry_after_ms(const struct fetch *f, int retry_after_s)
     return (unsigned)retry_after_s > max_ms / 1000 ? max_ms : (unsigned)retry_after_s * 1000;
 }
 
+static void describe(const struct fetch *f, const char *why, char *out, size_t n)
+{
+    if (f->answer.status)
+        snprintf(out, n, "%s (status %d)", why, f->answer.status);
+    else
+        snprintf(out, n, "%s", why);
+}
+
 enum fetch_step fetch_retry(struct fetch *f, enum fetch_outcome outcome, unsigned delay_min_ms,
                             const char *why)
 {
     unsigned asked_ms = cap_retry_after_ms(f, f->answer.retry_after_s);
+    char text[sizeof(((struct error *)0)->text)];
 
     CHECK(outcome != FETCH_OK);
+    describe(f, why, text, sizeof(text));
     if (is_enough(f))
-        return f->answer.status ? fetch_finish(f, outcome, "%s (status %d)", why, f->answer.status)
-                                : fetch_finish(f, outcome, "%s", why);
+        return fetch_finish(f, outcome, "%s", text);
     f->delay_ms = choose_delay_ms(f, delay_min_ms > asked_ms ? delay_min_ms : asked_ms);
-    log_info(f->upstream->log_prefix, "%s: %s (status %d), try %u in %u ms from byte %llu",
-             f->label, why, f->answer.status, f->failures + 1, f->delay_ms,
-             (unsigned long long)f->pos);
+    log_info(f->upstream->log_prefix, "%s: %s, try %u in %u ms from byte %llu", f->label, text,
+             f->failures + 1, f->delay_ms, (unsigned long long)f->pos);
     metric_inc(METRIC_UPSTREAM_RETRIES);
     if (f->has_head && !f->is_head)
         metric_inc(METRIC_UPSTREAM_RESUMES);
@@ -145,7 +155,7 @@ enum fetch_step fetch_retry_wait(struct fetch *f)
         return FETCH_STEP_WAIT;
     }
     f->is_delay_over = false;
-    f->n_redirects = 0;
+    redirect_begin(&f->chain, &f->origin);
     url_fini(&f->url);
     url_copy(&f->origin, &f->url);
     fetch_goto(f, FETCH_PREPARING);

@@ -12,14 +12,13 @@
 
 #define LINES_MAX 4
 
-/* Everything a registry may hold; "*" last, for what is not invented yet. */
-static const char manifest_accept[] =
-    "Accept: application/vnd.oci.image.index.v1+json, "
-    "application/vnd.oci.image.manifest.v1+json, "
-    "application/vnd.docker.distribution.manifest.list.v2+json, "
-    "application/vnd.docker.distribution.manifest.v2+json, "
-    "application/vnd.docker.distribution.manifest.v1+prettyjws;q=0.5, "
-    "application/vnd.docker.distribution.manifest.v1+json;q=0.5, */*;q=0.1";
+/* Everything a registry may hold; without q-values, which not every registry reads. */
+static const char manifest_accept[] = "Accept: application/vnd.oci.image.index.v1+json, "
+                                      "application/vnd.oci.image.manifest.v1+json, "
+                                      "application/vnd.docker.distribution.manifest.list.v2+json, "
+                                      "application/vnd.docker.distribution.manifest.v2+json, "
+                                      "application/vnd.docker.distribution.manifest.v1+prettyjws, "
+                                      "application/vnd.docker.distribution.manifest.v1+json, */*";
 
 static const char *const accept_lines[] = {
     [FETCH_MANIFEST] = manifest_accept,
@@ -199,47 +198,13 @@ enum fetch_step fetch_send_ping(struct fetch *f)
     return FETCH_STEP_WAIT;
 }
 
-/* FNV-1a, to know a URL again. */
-static uint64_t hash_of(const char *s)
-{
-    uint64_t h = 14695981039346656037u;
-
-    for (; *s; s++)
-        h = (h ^ (unsigned char)*s) * 1099511628211u;
-    return h;
-}
-
-/* True when the chain has been there before. */
-static bool note_visit(struct fetch *f, const struct url *target)
-{
-    uint64_t hash = hash_of(target->text);
-
-    f->visited[0] = hash_of(f->origin.text);
-    for (unsigned i = 0; i <= f->n_redirects; i++)
-        if (f->visited[i] == hash)
-            return true;
-    CHECK(f->n_redirects < FETCH_REDIRECTS_MAX);
-    f->visited[++f->n_redirects] = hash;
-    return false;
-}
-
 enum fetch_step fetch_send_redirected(struct fetch *f)
 {
     struct url target;
     struct error why;
 
-    if (f->n_redirects >= FETCH_REDIRECTS_MAX)
-        return fetch_finish(f, FETCH_BAD_ANSWER, "more than %d redirects", FETCH_REDIRECTS_MAX);
-    if (url_resolve(&f->url, slice_of(f->answer.location), &target, &why) < 0)
-        return fetch_finish(f, FETCH_BAD_ANSWER, "redirect to nowhere: %s", why.text);
-    if (f->url.is_https && !target.is_https) {
-        url_fini(&target);
-        return fetch_finish(f, FETCH_BAD_ANSWER, "redirect from https to http");
-    }
-    if (note_visit(f, &target)) {
-        url_fini(&target);
-        return fetch_finish(f, FETCH_BAD_ANSWER, "redirects in a circle");
-    }
+    if (redirect_follow(&f->chain, &f->url, slice_of(f->answer.location), &target, &why) < 0)
+        return fetch_finish(f, FETCH_BAD_ANSWER, "%s", why.text);
     url_fini(&f->url);
     f->url = target;
     fetch_goto(f, FETCH_SENDING);

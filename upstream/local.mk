@@ -8,6 +8,7 @@ upstream_libupstream_a_SOURCES = \
 	upstream/fetch_answer.c upstream/fetch_auth.c upstream/fetch_retry.c upstream/fetch_send.c \
 	upstream/quota.c upstream/quota.h \
 	upstream/realm.c upstream/realm.h \
+	upstream/redirect.c upstream/redirect.h \
 	upstream/token.c upstream/token.h \
 	upstream/token_request.c upstream/token_private.h \
 	upstream/upstream.c upstream/upstream.h \

@@ -21,7 +21,7 @@
 
 #define LIFE_MIN_S 60 /* also when not told; what docker and containers/image assume */
 #define LIFE_MAX_S (24 * 60 * 60)
-#define TOKEN_BYTES_MAX (64 * 1024)
+#define TOKEN_BYTES_MAX (16 * 1024)
 
 /* One question to a realm; at most two requests: stale credentials are tried without. */
 struct token_request {

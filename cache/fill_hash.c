@@ -82,7 +82,7 @@ void fill_hash_step(struct fill *f)
     uint64_t off = f->hashed;
     uint64_t end = fill_mark_locked(f);
     struct fill_place place = fill_place_locked(f, off);
-    bool is_file = place.fd == f->fd;
+    bool can_sync = place.fd == f->fd && !fill_is_complete_locked(f) && end - off <= STEP_BYTES;
     pthread_mutex_unlock(&f->lock);
 
     end = end > place.end ? place.end : end;
@@ -95,8 +95,9 @@ void fill_hash_step(struct fill *f)
         fill_break(f, rc, false, &err);
         return;
     }
-    /* Writing it out early makes the last fsync short. */
-    if (is_file && end > off)
+    /* Writing it out early makes the last fsync short. It may have to wait for the disk, so not
+     * while the hash is behind: readers wait for the hash, nobody for the fsync. */
+    if (can_sync && end > off)
         sync_file_range(place.fd, (off_t)off, (off_t)(end - off), SYNC_FILE_RANGE_WRITE);
 
     pthread_mutex_lock(&f->lock);

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
-#include "base/alloc.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "cache/disk.h"
@@ -14,7 +13,7 @@
 
 #define DUE_BYTES (256 * 1024)
 #define STEP_BYTES (8 * 1024 * 1024)
-#define PIECE_BYTES (256 * 1024)
+#define PIECE_BYTES (64 * 1024) /* fits the stack of a pool thread and its core's cache */
 
 bool fill_hash_is_due_locked(const struct fill *f)
 {
@@ -29,7 +28,7 @@ bool fill_hash_is_due_locked(const struct fill *f)
 /* Reads and hashes [off, end) of one descriptor. */
 static int hash_run(struct hasher *h, int fd, uint64_t off, uint64_t end)
 {
-    char *piece = xmalloc(PIECE_BYTES);
+    char piece[PIECE_BYTES];
     int rc = 0;
 
     while (off < end && rc == 0) {
@@ -39,7 +38,6 @@ static int hash_run(struct hasher *h, int fd, uint64_t off, uint64_t end)
             hasher_update(h, piece, n);
         off += n;
     }
-    free(piece);
     return rc;
 }
 

@@ -281,7 +281,8 @@ void conn_end(struct conn *c, enum conn_reason why)
 
 void conn_drain(struct conn *c)
 {
-    if (c->state == CONN_HEAD && !c->in && !c->is_readable)
+    /* A request that is here already, unread, is still answered. */
+    if (c->state == CONN_HEAD && !c->in && !transport_is_readable(&c->transport))
         conn_end(c, CONN_REASON_STOP);
 }
 
@@ -413,10 +414,8 @@ void conn_keep_ahead(struct conn *c, const char *p, size_t n)
 {
     if (n == 0)
         return;
-    CHECK(!c->ahead && c->in->at == c->in->len);
+    CHECK(!c->ahead && c->in->at == c->in->len && n <= LANE_BUFFER_BYTES);
     struct buffer *b = lane_take_buffer(c->lane);
-    if (b->cap < n)
-        b = lane_grow_buffer(c->lane, b, n);
     memcpy(b->data, p, n);
     b->len = n;
     c->ahead = b;

@@ -75,7 +75,7 @@ struct server_config server_config_default(void)
                 .linger_ms = 5 * 1000,
                 .linger_bytes = 64 * 1024 * 1024,
                 .discard_bytes = 256 * 1024,
-                .send_window_bytes = 512 * 1024,
+                .send_window_bytes = 2 * 1024 * 1024,
                 .requests_max = 100000,
             },
         .connections_max = 16384,
@@ -333,6 +333,8 @@ static void do_set_limits(void *arg)
 void server_set_limits(struct server *s, const struct server_limits *limits)
 {
     CHECK(limits->send_window_bytes > 0);
+    if (s->n_started == 0)
+        s->config.limits = *limits;
     for (unsigned i = 0; i < s->n_started; i++) {
         struct new_limits *n = xmalloc(sizeof(*n));
         n->lane = &s->lanes[i].lane;

@@ -74,6 +74,13 @@ void transport_init_plain(struct transport *t, int fd)
     t->fd = fd;
 }
 
+bool transport_is_readable(const struct transport *t)
+{
+    struct pollfd p = {.fd = t->fd, .events = POLLIN};
+
+    return poll(&p, 1, 0) > 0;
+}
+
 bool transport_is_dead(const struct transport *t)
 {
     struct pollfd p = {.fd = t->fd, .events = 0};

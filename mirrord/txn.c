@@ -223,7 +223,11 @@ size_t txn_receive_max(const struct txn *t)
 {
     uint64_t n = body_left_min(&t->body);
 
-    return body_is_chunked(&t->body) || n > WORKER_SCRATCH_BYTES ? WORKER_SCRATCH_BYTES : (size_t)n;
+    /* Beyond the end of a chunked body no more than one buffer holds can come, see conn_keep_ahead.
+     */
+    if (body_is_chunked(&t->body))
+        n += LANE_BUFFER_BYTES;
+    return n > WORKER_SCRATCH_BYTES ? WORKER_SCRATCH_BYTES : (size_t)n;
 }
 
 /* Whether a length that is told in advance is too much already. */
@@ -232,16 +236,18 @@ static bool is_too_long(const struct txn *t)
     return t->n_body + (body_is_chunked(&t->body) ? 0 : body_left_min(&t->body)) > t->n_body_max;
 }
 
-/* Decodes n bytes at p and gives the payload to the sink; *n_used of them belong to the body. */
-static void deliver(struct txn *t, char *p, size_t n, size_t *n_used)
+/* Finds the payload among n bytes at p and moves it to p; *n_used bytes belong to the body. */
+static bool decode(struct txn *t, char *p, size_t n, size_t *n_used, size_t *n_payload)
 {
-    size_t n_payload;
+    if (body_decode(&t->body, p, n, n_used, n_payload) == 0)
+        return true;
+    end_body(t, -EBADMSG);
+    return false;
+}
 
-    *n_used = n;
-    if (body_decode(&t->body, p, n, n_used, &n_payload) < 0) {
-        end_body(t, -EBADMSG);
-        return;
-    }
+/* Gives the payload to the sink. */
+static void deliver(struct txn *t, const char *p, size_t n_payload)
+{
     t->n_body += n_payload;
     if (t->n_body > t->n_body_max) {
         end_body(t, -EFBIG);
@@ -291,11 +297,14 @@ static enum conn_step read_piece(struct conn *c)
 {
     struct txn *t = c->txn;
     struct buffer *b = c->in;
-    size_t n, n_used;
+    size_t n, n_used, n_payload;
 
     if (b->at < b->len) {
-        deliver(t, b->data + b->at, b->len - b->at, &n_used);
-        b->at += n_used;
+        char *p = b->data + b->at;
+        if (decode(t, p, b->len - b->at, &n_used, &n_payload)) {
+            b->at += n_used;
+            deliver(t, p, n_payload);
+        }
         return CONN_MORE;
     }
     if (!c->is_readable) {
@@ -306,8 +315,10 @@ static enum conn_step read_piece(struct conn *c)
     char *scratch = worker_scratch(c->lane->worker);
     if (conn_receive(c, scratch, txn_receive_max(t), &n) <= 0)
         return c->state == CONN_CLOSED ? CONN_WAIT : CONN_MORE;
-    deliver(t, scratch, n, &n_used);
-    conn_keep_ahead(c, scratch + n_used, n - n_used);
+    if (decode(t, scratch, n, &n_used, &n_payload)) {
+        conn_keep_ahead(c, scratch + n_used, n - n_used);
+        deliver(t, scratch, n_payload);
+    }
     return CONN_MORE;
 }
 

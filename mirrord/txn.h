@@ -45,8 +45,10 @@ uint64_t txn_id(const struct txn *txn); /* unique in the process, for logs */
 /* The client's address as text ("192.0.2.7:1234", "unix:"). */
 const char *txn_peer(const struct txn *txn);
 
-/* fn(arg) once, when the client leaves before the reply is complete; not after the body source
- * was taken (that is told by its close). NULL fn takes it back. */
+/* fn(arg) once, when the client leaves before it was answered; the transaction is over then and
+ * must not be answered any more. Not after reply_send_* (what was given to the reply is told by
+ * release or close). A handler without it answers as always, into nothing. NULL fn takes it back.
+ */
 void txn_on_gone(struct txn *txn, void (*fn)(void *arg), void *arg);
 
 /* For the access line: a static text such as "hit" or "miss"; and the repository. */
@@ -56,9 +58,12 @@ void txn_note_cache(struct txn *txn, const char *cache_status);
  */
 
 struct body_sink {
-    /* Takes n bytes: 0 = more please; 1 = pause until txn_body_resume; negative = stop reading. */
+    /* Takes all n bytes, which are gone when it returns: 0 = more please; 1 = pause until
+     * txn_body_resume; negative = stop reading, and `end` is not called. */
     int (*data)(void *arg, const void *p, size_t n);
-    /* rc 0: the whole body was delivered; negative errno: it was not (client gone, framing). */
+    /* rc 0: the whole body was delivered; negative errno: it was not (-EBADMSG: broken framing,
+     * -EFBIG: more than n_max, -ETIMEDOUT, -ECONNRESET: client gone). The handler still answers.
+     * Not called any more once the handler has answered. */
     void (*end)(void *arg, int rc);
 };
 /* Sends 100 Continue if it was expected and starts reading. n_max bounds the running total:

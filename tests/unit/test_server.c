@@ -2,13 +2,17 @@
 
 #include "mirrord/server.h"
 
+#include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/metric.h"
+#include "mirrord/address.h"
 #include "tests/unit/server_probe.h"
 
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -407,6 +411,78 @@ static void test_unix_socket(void **state)
     rmdir(folder);
 }
 
+/* Without a free descriptor connections wait, and are served when there is one again. */
+static void test_no_descriptors(void **state)
+{
+    struct probe *p = start(state);
+    struct rlimit before, none;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    close(fd);
+    getrlimit(RLIMIT_NOFILE, &before);
+    none = before;
+    none.rlim_cur = (rlim_t)fd + 1;
+    setrlimit(RLIMIT_NOFILE, &none);
+    fd = probe_connect(p);
+    probe_send(fd, GET("/memory"));
+    probe_settle(p);
+    setrlimit(RLIMIT_NOFILE, &before);
+    probe_expect(fd, 200, "hello");
+    close(fd);
+}
+
+static void test_inherited_socket(void **state)
+{
+    struct probe *p = *state;
+    struct sockaddr_in in = {.sin_family = AF_INET};
+    struct error err;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    p->server = server_new(&p->config);
+    assert_int_equal(server_listen_fd(p->server, fd, &err), -EINVAL);
+    assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+    assert_int_equal(listen(fd, 10), 0);
+    assert_int_equal(server_listen_fd(p->server, fd, &err), 0);
+    p->worker = worker_new(0);
+    server_start_on(p->server, p->worker);
+    worker_start(p->worker);
+    fd = probe_connect(p);
+    probe_send(fd, GET("/memory"));
+    probe_expect(fd, 200, "hello");
+    close(fd);
+}
+
+static void test_inherited_environment(void **state)
+{
+    char pid[16];
+
+    (void)state;
+    snprintf(pid, sizeof(pid), "%d", (int)getpid());
+    setenv("LISTEN_PID", pid, 1);
+    setenv("LISTEN_FDS", "2", 1);
+    assert_int_equal(server_inherited_fds(), 2);
+    /* Once only, and not another process'. */
+    assert_int_equal(server_inherited_fds(), 0);
+    setenv("LISTEN_PID", "1", 1);
+    setenv("LISTEN_FDS", "2", 1);
+    assert_int_equal(server_inherited_fds(), 0);
+}
+
+/* An address that is taken is an error, although our own lanes share it. */
+static void test_taken_address(void **state)
+{
+    struct probe *p = start(state);
+    struct server *other = server_new(&p->config);
+    struct address address;
+    struct error err;
+
+    assert_int_equal(address_parse(slice_of(server_address(p->server, 0)), &address, &err), 0);
+    assert_int_equal(server_listen(other, &address, &err), -EADDRINUSE);
+    assert_non_null(strstr(err.text, "listen on 127.0.0.1"));
+    server_free(&other);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, take_down)
 
 int main(void)
@@ -428,6 +504,10 @@ int main(void)
         TEST(test_new_limits),
         cmocka_unit_test(test_drain),
         TEST(test_unix_socket),
+        TEST(test_no_descriptors),
+        TEST(test_inherited_socket),
+        cmocka_unit_test(test_inherited_environment),
+        TEST(test_taken_address),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -146,7 +146,7 @@ def test_half_a_head_and_gone(mirror):
             if end == "half_close":
                 client.read_to_end()
                 client.close()
-    wait_until(lambda: not mirror.leaked_fds(before), "all connections are closed")
+    mirror.check_no_leak(before)
     assert mirror.get("/v2/").status == 200
 
 

@@ -295,6 +295,34 @@ def test_sha512(setting):
     setting.check_after()
 
 
+def test_nothing_adds_up(make_mirror, fake):
+    """The same faults again and again leave as many descriptors as a few of them."""
+    mirror = make_mirror(fake, LOGLEVEL="warning", **QUICK)
+
+    def round_of_faults(n):
+        body = Noise(100000, n)
+        digest = fake.add_blob(body)
+        fake.script(digest, faults.cut(5000, "rst"), faults.status(503), faults.cut(70000), method="GET")
+        mirror.check_right(digest, body)
+        wrong = fake.add_blob(Noise(100000, n), "sha256:%064x" % n)
+        with mirror.client() as client:
+            client.request(blob_path(wrong))
+            client.read_body(client.read_head().length)
+        with mirror.client() as client:
+            client.request(blob_path(fake.add_blob(Noise(3000000, n))))
+            client.read_head()
+
+    def count():
+        mirror.wait_no_fills()
+        return sum(1 for what in mirror.fds().values() if "/blobs/" not in what)
+    for n in range(20):
+        round_of_faults(n)
+    few = count()
+    for n in range(20, 80):
+        round_of_faults(n)
+    wait_until(lambda: count() <= few + 2, lambda: "descriptors grow: %r" % mirror.fds())
+
+
 # --- redirects -----------------------------------------------------------------------------------
 
 def test_redirect_to_a_cdn(setting, cdn):

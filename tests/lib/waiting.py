@@ -10,14 +10,15 @@ class TimedOut(AssertionError):
 
 
 def wait_until(predicate, what, timeout_s=PATIENCE_S):
-    """Returns the first true value of predicate(), asked every 10 ms; fails with `what` at the deadline."""
+    """Returns the first true value of predicate(), asked every 10 ms; fails with `what` (a text, or a function that
+    makes one) at the deadline."""
     deadline = time.monotonic() + timeout_s
     while True:
         value = predicate()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise TimedOut("still not so after %g s: %s" % (timeout_s, what))
+            raise TimedOut("still not so after %g s: %s" % (timeout_s, what() if callable(what) else what))
         time.sleep(0.01)
 
 

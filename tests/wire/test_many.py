@@ -45,7 +45,7 @@ def test_10000_idle_connections(many_descriptors, make_mirror):
     finally:
         for client in clients:
             client.close()
-    wait_until(lambda: not mirror.leaked_fds(before), "all descriptors are closed", 60)
+    mirror.check_no_leak(before, 60)
     assert mirror.get("/v2/").status == 200
 
 

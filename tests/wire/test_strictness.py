@@ -404,7 +404,7 @@ def test_send_deadline(make_mirror, fake):
         client.request(blob_path(digest))
         assert client.read_head().status == 200
         mirror.check_right(digest, body)
-        wait_until(lambda: not mirror.leaked_fds(before), "the connection is closed")
+        mirror.check_no_leak(before)
 
 
 def test_send_deadline_does_not_run_while_we_are_slow(make_mirror, fake):

@@ -6,6 +6,20 @@
 
 #include "base/check.h"
 
+/* A position; one that is larger than any number we have is behind the end of everything. */
+static bool parse_position(struct slice s, uint64_t *out)
+{
+    if (s.len == 0)
+        return false;
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.ptr[i] < '0' || s.ptr[i] > '9')
+            return false;
+    }
+    if (!slice_to_u64(s, out))
+        *out = UINT64_MAX;
+    return true;
+}
+
 /* One element of the list: a-b, a- or -n. */
 static bool parse_one(struct slice s, struct range_spec *out)
 {
@@ -17,13 +31,13 @@ static bool parse_one(struct slice s, struct range_spec *out)
         return false;
     if (first.len == 0) {
         out->is_suffix = true;
-        return slice_to_u64(last, &out->first);
+        return parse_position(last, &out->first);
     }
-    if (!slice_to_u64(first, &out->first))
+    if (!parse_position(first, &out->first))
         return false;
     if (last.len == 0)
         return true;
-    return slice_to_u64(last, &out->last) && out->first <= out->last;
+    return parse_position(last, &out->last) && out->first <= out->last;
 }
 
 size_t range_count(struct slice value)

@@ -379,12 +379,12 @@ static char *read_file(const char *path)
 
 static const char *const LOGGED[] = {
     "127.0.0.1 - - [",
-    "] \"GET /memory HTTP/1.1\" 200 5 \"http://r/\" \"a\\x22b\\xff\" hit 0.00",
+    "] \"GET /memory HTTP/1.1\" 200 5 \"http://r/\" \"a\\x22b\\xff\" hit 0.0",
     " complete\n",
     "\"GET /cut HTTP/1.1\" 200 1000 \"-\" \"-\" - 0.0",
     " cut\n",
     "] \"-\" 400 ",
-    "\"path\":\"/memory\",\"status\":200,\"bytes\":5,\"referer\":\"\","
+    "\"path\":\"/memory\",\"status\":200,\"bytes\":5,\"referer\":\"\",",
     "\"user_agent\":\"j\",\"cache\":\"hit\",\"seconds\":0.0",
     "\"outcome\":\"complete\"}\n",
 };

@@ -219,6 +219,7 @@ void http_call_end(struct http_call *call, enum http_end end, const struct error
 void http_call_finished(struct http_call *call, CURLcode code)
 {
     enum http_end end = end_of_code(code);
+    const char *text = call->curl_text[0] ? call->curl_text : curl_easy_strerror(code);
     struct error why;
 
     if (call->refusal.code) {
@@ -226,10 +227,11 @@ void http_call_finished(struct http_call *call, CURLcode code)
     } else if (end == HTTP_END_OK && call->has_head) {
         http_call_end(call, end, NULL);
     } else {
-        if (end == HTTP_END_OK)
-            end = HTTP_END_PROTOCOL;
-        error_set(&why, errno_of_end(end), "%s",
-                  call->curl_text[0] ? call->curl_text : curl_easy_strerror(code));
+        if (end == HTTP_END_OK) { /* curl is content with half a head */
+            end = HTTP_END_CUT;
+            text = "connection ended in the head";
+        }
+        error_set(&why, errno_of_end(end), "%s", text);
         http_call_end(call, end, &why);
     }
 }
@@ -247,11 +249,28 @@ static void do_resume(struct http_call *call)
         http_call_finished(call, code);
 }
 
-/* The only place where a call resumes, ends and is freed: no curl callback is on the stack. */
+static void do_add(struct http_call *call)
+{
+    struct http_client *c = http_client_get();
+    struct error why;
+
+    call->want_add = false;
+    if (c && http_client_add(c, call) == 0)
+        return;
+    if (c)
+        error_set(&why, -EIO, "the http client takes no more calls");
+    else
+        error_set(&why, -ECANCELED, "the http client is closed");
+    http_call_end(call, c ? HTTP_END_CONNECT : HTTP_END_CLOSED, &why);
+}
+
+/* The only place where a call begins, resumes and ends: no curl callback is on the stack. */
 static void on_wake(struct mail *m)
 {
     struct http_call *call = (struct http_call *)m;
 
+    if (call->ops && call->want_add)
+        do_add(call);
     if (call->ops && !call->is_ended && call->want_resume)
         do_resume(call);
     if (call->ops && !call->is_ended)
@@ -368,7 +387,6 @@ struct http_call *http_call_start(const struct http_call_spec *spec,
 {
     struct http_client *c = http_client_get(); /* first: it sets curl up */
     struct http_call *call = call_new(worker_current(), ops, arg);
-    struct error why;
 
     call->header_timeout_ms = spec->header_timeout_ms;
     call->idle_timeout_ms = spec->idle_timeout_ms;
@@ -377,16 +395,11 @@ struct http_call *http_call_start(const struct http_call_spec *spec,
     set_method(call->easy, spec);
     set_transport(call->easy, spec);
     set_callbacks(call);
-    if (!c) {
-        error_set(&why, -ECANCELED, "the http client is closed");
-        http_call_end(call, HTTP_END_CLOSED, &why);
-        return call;
-    }
-    raise_limit(c, spec->host_connections_max);
-    if (http_client_add(c, call) < 0) {
-        error_set(&why, -EIO, "the http client takes no more calls");
-        http_call_end(call, HTTP_END_CONNECT, &why);
-    }
+    if (c)
+        raise_limit(c, spec->host_connections_max);
+    /* Not here: the caller may be in a callback of another call, where curl takes no new ones. */
+    call->want_add = true;
+    worker_later(call->worker, &call->wake);
     return call;
 }
 

@@ -4,10 +4,10 @@
  * caller's back: no redirect is followed, no credentials are added, no cookie is kept, no body is
  * decoded. The proxy settings of the environment (http_proxy, HTTPS_PROXY, NO_PROXY) hold.
  *
- * Belongs to the worker that started it; callbacks run on its thread, never from inside
- * http_call_start, http_call_resume or http_call_cancel. Exactly one `done`, unless cancelled.
- * Memory: the head up to HTTP_CALL_HEAD_BYTES_MAX, and a receive buffer (256 KiB when is_bulk,
- * else 16 KiB) that also bounds what a paused call holds.
+ * Belongs to the worker that started it, from a callback if need be; callbacks run on its thread,
+ * never from inside http_call_start, http_call_resume or http_call_cancel. Exactly one `done`,
+ * unless cancelled. Memory: the head up to HTTP_CALL_HEAD_BYTES_MAX, and a receive buffer (256 KiB
+ * when is_bulk, else 16 KiB) that also bounds what a paused call holds.
  */
 #ifndef BASE_HTTP_CALL_H
 #define BASE_HTTP_CALL_H

@@ -30,7 +30,7 @@ enum http_call_phase {
 };
 
 struct http_call {
-    struct mail wake; /* first. Resumes, or delivers the end and frees */
+    struct mail wake; /* first. Begins, resumes, or delivers the end and frees */
     struct http_call *next, *prev;
     struct http_client *client; /* NULL once it is out of the client */
     struct worker *worker;
@@ -43,6 +43,7 @@ struct http_call {
     enum http_call_phase phase;
     bool has_head;
     bool is_paused;
+    bool want_add; /* it is not in a client yet */
     bool want_resume;
     bool is_ended; /* result is set, `done` is due */
     struct http_call_result result;

@@ -186,6 +186,7 @@ static void compose(const struct parts *p, struct slice host, uint16_t port, str
         strbuf_add_char(&b, '?');
         strbuf_add_slice(&b, p->query);
     }
+    CHECK(path_at > host_at && query_at > path_at);
     struct slice all = {b.ptr, b.len};
     *out = (struct url){.is_https = is_https, .port = port};
     out->host = sub(all, host_at, host_at + host.len);
@@ -340,6 +341,8 @@ bool url_same_host(const struct url *a, const struct url *b)
 bool url_host_is_address(const struct url *u)
 {
     size_t end = u->host.len, start;
+
+    CHECK(u->text && end > 0);
 
     if (u->host.ptr[0] == '[')
         return true;

@@ -32,6 +32,7 @@ enum breaker_pass breaker_ask(struct breaker *b, uint64_t now_ms)
         return BREAKER_PASS_NO;
     if (b->state == BREAKER_HALF_OPEN && b->is_probing)
         return BREAKER_PASS_NO;
+    CHECK(!b->is_probing);
     b->state = BREAKER_HALF_OPEN;
     b->is_probing = true;
     return BREAKER_PASS_PROBE;

@@ -2,6 +2,8 @@
 
 #include "upstream/content_range.h"
 
+#include "base/check.h"
+
 bool content_range_parse(struct slice value, struct content_range *out)
 {
     struct content_range r;
@@ -20,6 +22,7 @@ bool content_range_parse(struct slice value, struct content_range *out)
         return false;
     if (r.last < r.first || r.last >= r.size)
         return false;
+    CHECK(r.first <= r.last && r.last < r.size);
     *out = r;
     return true;
 }

@@ -186,6 +186,7 @@ static void deliver_head(struct fetch *f, const struct http_call *call, uint64_t
     head.media_type = media_type_of(call);
     head.digest = http_call_header(call, "Docker-Content-Digest", 0);
     head.link = http_call_header(call, "Link", 0);
+    CHECK(!f->digest);
     f->has_head = true;
     f->digest = xmemdup0(head.digest.ptr ? head.digest.ptr : "", head.digest.len);
     if (f->ops->head(f->arg, &head) < 0)
@@ -205,11 +206,22 @@ static void judge_range(struct fetch *f, const struct http_call *call)
         judge(f, FETCH_ANSWER_WRONG, "another range than asked for");
         return;
     }
+    CHECK(r.last < r.size && r.first == f->pos);
     judge(f, FETCH_ANSWER_USE, NULL);
     f->size = r.size;
     if (r.size < f->stop)
         f->stop = r.size;
     deliver_head(f, call, r.size, true);
+}
+
+/* An answer without a length came first; now it is known. */
+static void note_size(struct fetch *f, uint64_t size)
+{
+    if (f->size != UINT64_MAX || size < f->pos)
+        return;
+    f->size = size;
+    if (size < f->stop)
+        f->stop = size;
 }
 
 /* A 200 in the middle: the server begins anew, what the caller has is dropped on arrival. */
@@ -222,6 +234,7 @@ static void judge_whole_again(struct fetch *f, const struct http_call *call, uin
     } else {
         judge(f, FETCH_ANSWER_USE, NULL);
         f->skip = f->pos;
+        note_size(f, size);
         f->has_surplus = f->stop < f->size;
     }
 }

@@ -39,7 +39,7 @@ void fetch_auth_clear(struct fetch *f)
 /* Takes the line over; it is for the origin of the present URL only. */
 static void give_authorization(struct fetch *f, char *line)
 {
-    CHECK(!f->authorization && !f->authorized_origin);
+    CHECK(!f->authorization && !f->authorized_origin && line);
     f->authorization = line;
     f->authorized_origin = xmemdup0(f->url.origin.ptr, f->url.origin.len);
 }
@@ -77,6 +77,7 @@ static void on_token(void *arg, const struct token_result *result)
 {
     struct fetch *f = arg;
 
+    CHECK(f->state == FETCH_TOKEN && !f->call);
     f->token_wait = NULL;
     f->has_token_result = true;
     f->token_result = *result;

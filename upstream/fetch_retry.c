@@ -128,6 +128,7 @@ enum fetch_step fetch_retry_body(struct fetch *f)
 {
     bool is_ok = f->call_result.end == HTTP_END_OK;
 
+    CHECK(f->has_head && f->pos <= f->stop);
     if (f->is_refused)
         return fetch_finish(f, FETCH_REFUSED, "stopped by the receiver");
     if (f->is_head)

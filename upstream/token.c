@@ -130,6 +130,7 @@ void token_cache_free(struct token_cache **tt)
 {
     struct token_cache *t = *tt;
 
+    CHECK(t);
     while (t->oldest)
         entry_free_locked(t, t->oldest);
     pthread_mutex_destroy(&t->lock);
@@ -192,6 +193,7 @@ static void on_wait_over(struct mail *m)
 /* Fills in the end; the mail is to be sent by the caller. */
 static void settle_locked(struct token_wait *wait, const struct token_result *result)
 {
+    CHECK(result->end != TOKEN_OK || result->text);
     wait->entry = NULL;
     wait->result = *result;
     wait->result.text = NULL;

@@ -90,6 +90,7 @@ static void request_free(struct token_request *r)
 /* Tells the table and is gone. */
 static void finish(struct token_request *r, struct token_result *result, unsigned life_s)
 {
+    CHECK(result->end < TOKEN_END_MAX);
     result->status = r->status;
     result->retry_after_s = r->retry_after_s;
     result->is_fresh = true;
@@ -212,6 +213,7 @@ static void send_request(struct token_request *r, bool with_credentials)
     const char *lines[3] = {r->upstream->user_agent_line, "Accept: application/json"};
     struct http_call_spec spec = {.method = "GET", .header_lines = lines, .n_header_lines = 2};
 
+    CHECK(!r->call && (!with_credentials || r->upstream->basic));
     strbuf_clear(&r->body);
     r->status = 0;
     r->retry_after_s = -1;

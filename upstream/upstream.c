@@ -174,6 +174,7 @@ void upstream_unref(struct upstream **uu)
     struct upstream *u = *uu;
 
     *uu = NULL;
+    CHECK(!u || __atomic_load_n(&u->n_refs, __ATOMIC_RELAXED) > 0);
     if (u && __atomic_sub_fetch(&u->n_refs, 1, __ATOMIC_ACQ_REL) == 0)
         upstream_free(u);
 }
@@ -276,6 +277,8 @@ void upstream_learn_auth(struct upstream *u, const struct challenge *c, const ch
 {
     struct known_auth learnt = {.is_known = true, .scheme = c->scheme};
     char *usual_scope = pull_scope(repo);
+
+    CHECK(c->scheme != CHALLENGE_BEARER || c->realm);
 
     learnt.realm = copy_or_null(c->realm);
     learnt.service = copy_or_null(c->service);

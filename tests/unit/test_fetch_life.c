@@ -20,7 +20,7 @@ enum manner { HOLD_HEAD, HOLD_BODY, FAIL_ALWAYS, SERVE };
 
 static bool serve(struct script_request *r, void *arg)
 {
-    switch (*(const _Atomic(enum manner) *)arg) {
+    switch (atomic_load((atomic_int *)arg)) {
     case HOLD_HEAD:
         script_wait(r->server);
         return false;
@@ -36,7 +36,7 @@ static bool serve(struct script_request *r, void *arg)
     return lab_serve_blob(r, UINT64_MAX);
 }
 
-static void open_lab(struct lab *lab, struct script_server **s, _Atomic(enum manner) *manner)
+static void open_lab(struct lab *lab, struct script_server **s, atomic_int *manner)
 {
     struct upstream_config config = lab_config();
 
@@ -54,7 +54,7 @@ static void close_lab(struct lab *lab, struct script_server **s)
 /* Nothing is told after a cancellation; probe callbacks CHECK that. */
 static void test_cancel_at_once(void **state)
 {
-    _Atomic(enum manner) manner = SERVE;
+    atomic_int manner = SERVE;
     struct script_server *s;
     struct lab lab;
 
@@ -73,7 +73,7 @@ static void test_cancel_at_once(void **state)
 
 static void test_cancel_before_head(void **state)
 {
-    _Atomic(enum manner) manner = HOLD_HEAD;
+    atomic_int manner = HOLD_HEAD;
     struct script_server *s;
     struct lab lab;
     struct probe p = {.act = PROBE_GO_ON};
@@ -90,7 +90,7 @@ static void test_cancel_before_head(void **state)
 
 static void check_cancel_inside(enum probe_act act)
 {
-    _Atomic(enum manner) manner = HOLD_BODY;
+    atomic_int manner = HOLD_BODY;
     struct script_server *s;
     struct lab lab;
     struct probe p = {.act = act};
@@ -113,7 +113,7 @@ static void test_cancel_inside_callbacks(void **state)
 
 static void test_cancel_paused(void **state)
 {
-    _Atomic(enum manner) manner = SERVE;
+    atomic_int manner = SERVE;
     struct script_server *s;
     struct lab lab;
     struct probe p = {.act = PROBE_HOLD}, q = {.act = PROBE_HOLD};
@@ -137,7 +137,7 @@ static void test_cancel_paused(void **state)
 static void test_pause(void **state)
 {
     struct upstream_config config = lab_config();
-    _Atomic(enum manner) manner = SERVE;
+    atomic_int manner = SERVE;
     struct script_server *s = script_server_new(serve, &manner);
     struct lab lab;
     struct probe p = {.act = PROBE_HOLD}, clock = {.act = PROBE_GO_ON};
@@ -165,7 +165,7 @@ static void test_pause(void **state)
 
 static void test_cancel_backing_off(void **state)
 {
-    _Atomic(enum manner) manner = FAIL_ALWAYS;
+    atomic_int manner = FAIL_ALWAYS;
     struct script_server *s;
     struct lab lab;
     struct probe p = {.act = PROBE_GO_ON};
@@ -193,7 +193,7 @@ static void close_client(void *arg)
 /* Closing a worker's client ends its fetches, and those that come after. */
 static void test_closed_client(void **state)
 {
-    _Atomic(enum manner) manner = HOLD_BODY;
+    atomic_int manner = HOLD_BODY;
     struct script_server *s;
     struct lab lab;
     struct probe running = {.act = PROBE_GO_ON}, late = {.act = PROBE_GO_ON};
@@ -227,7 +227,7 @@ static void check_breaker(struct upstream *u, const char *state)
 static void test_breaker(void **state)
 {
     struct upstream_config config = lab_config();
-    _Atomic(enum manner) manner = FAIL_ALWAYS;
+    atomic_int manner = FAIL_ALWAYS;
     struct script_server *s = script_server_new(serve, &manner);
     struct lab lab;
     struct probe first = {.act = PROBE_GO_ON}, probing = {.act = PROBE_GO_ON};
@@ -264,7 +264,7 @@ static void test_breaker(void **state)
 static void test_breaker_probe_leaves(void **state)
 {
     struct upstream_config config = lab_config();
-    _Atomic(enum manner) manner = FAIL_ALWAYS;
+    atomic_int manner = FAIL_ALWAYS;
     struct script_server *s = script_server_new(serve, &manner);
     struct lab lab;
     struct probe first = {.act = PROBE_GO_ON}, leaver = {.act = PROBE_GO_ON};
@@ -296,7 +296,7 @@ static void test_breaker_probe_leaves(void **state)
 static void test_refused_connection(void **state)
 {
     struct upstream_config config = lab_config();
-    _Atomic(enum manner) manner = SERVE;
+    atomic_int manner = SERVE;
     struct script_server *s = script_server_new(serve, &manner);
     struct lab lab;
     struct probe p = {.act = PROBE_GO_ON};

@@ -21,10 +21,13 @@
 #include "base/strbuf.h"
 #include "mirrord/head.h"
 
-/* Lines that wait in one worker's buffer, and when they are written at the latest. */
-#define BUFFER_MAX_BYTES (256 * 1024)
-#define FLUSH_AT_BYTES (BUFFER_MAX_BYTES / 2)
+/* Lines of one worker are written when there are so many, or at the latest after so long. A pool
+ * thread may have to wait for a core just when requests are many, so there is room for some tenths
+ * of a second of them; what a burst took is given back. */
+#define FLUSH_AT_BYTES (64 * 1024)
 #define FLUSH_MS 1000
+#define BUFFER_MAX_BYTES (4 * 1024 * 1024)
+#define BUFFER_KEPT_BYTES (256 * 1024)
 
 struct access_log {
     int fd; /* one number for ever: another file is put under it, so writers need no lock */
@@ -169,6 +172,8 @@ static void done_write(struct pool_job *job)
     struct access_buffer *b = (struct access_buffer *)job;
 
     b->is_writing = false;
+    if (b->writing.cap > BUFFER_KEPT_BYTES)
+        strbuf_fini(&b->writing);
     strbuf_clear(&b->writing);
     report(b);
     if (b->lines.len >= FLUSH_AT_BYTES || (b->closed && b->lines.len))

@@ -2,14 +2,13 @@
  * The access log: one line per request, in the combined format that every log reader knows (with
  * the cache's part, the seconds it took, and how it ended behind it) or as a JSON object.
  *
- *   192.0.2.7 - - [06/Nov/1994:08:49:37 +0000] "GET /v2/ HTTP/1.1" 200 2 "-" "docker/27" hit 0.000
- * complete
+ *   ::1 - - [06/Nov/1994:08:49:37 +0000] "GET /v2/ HTTP/1.1" 200 2 "-" "podman" hit 0.000 complete
  *
  * The file belongs to the process (struct access_log); lines gather in a buffer per worker (struct
- * access_buffer) and are written by the pool when it is half full or a second old, so that a slow
- * target never stops a loop. When the target is so slow that the buffer is full, lines are lost,
- * and the log says how many. Control characters and quotes are escaped. Queries, Authorization and
- * other fields than User-Agent and Referer never get in.
+ * access_buffer) and are written by the pool when they fill 64 KiB or are a second old, so that a
+ * slow target never stops a loop. When the target is so slow that the buffer is full, lines are
+ * lost, and the log says how many. Control characters and quotes are escaped. Queries,
+ * Authorization and other fields than User-Agent and Referer never get in.
  *
  * access_log: any thread; access_buffer: its worker.
  */

@@ -93,19 +93,16 @@ def test_disk_full_and_a_wrong_body(full, fake):
 
 def test_disk_full_and_a_manifest(full, fake, small_disk):
     """A manifest that cannot be kept is served all the same."""
-    filler = small_disk / "filler"
-    with open(filler, "wb") as output:
-        try:
-            while True:
-                output.write(bytes(1 << 12))
-                output.flush()
-        except OSError:
-            pass
+    filler = os.open(small_disk / "filler", os.O_WRONLY | os.O_CREAT)
+    with pytest.raises(OSError):
+        while True:
+            os.write(filler, bytes(1 << 12))
     image = simple()
     fake.add_image(image, "library/test", "latest")
     for reference in ("latest", image.digest):
         assert full.get(manifest_path(reference)).body == image.manifest
-    filler.unlink()
+    os.ftruncate(filler, 0)
+    os.close(filler)
     assert full.get(manifest_path("latest")).status == 200
 
 
@@ -186,9 +183,9 @@ def test_storage_cannot_be_written(tmp_path, fake):
 # --- kill -9 -------------------------------------------------------------------------------------
 
 def killed_in_the_middle(mirror, fake, digest, n_bytes):
-    """Kills the daemon when about n_bytes have been written."""
+    """Kills the daemon when n_bytes have come, at a pace at which the state of the download is noted down on the way."""
     event = threading.Event()
-    fake.script(digest, faults.stall(n_bytes, event, then_cut=True), method="GET")
+    fake.script(digest, faults.slow(6 << 20, event=event), method="GET")
     client = mirror.client()
     client.request(blob_path(digest))
     client.read_head()
@@ -211,7 +208,7 @@ def test_kill_during_a_fill_and_resume(make_mirror, fake):
     mirror.wait_kept(digest)
     first, second = fake.matching(digest, "GET")
     start = int(second.range[6:].split("-")[0])
-    assert start >= 8 << 20, "little of 10 MiB was kept: resumed at %d" % start
+    assert start >= 3 << 20, "little of 10 MiB was kept: resumed at %d" % start
     assert second.n_sent == SIZE - start
     mirror.check_storage()
 

@@ -57,7 +57,8 @@ def stall(n_bytes, event=None, then_cut=False):
     return behave
 
 
-def slow(bytes_per_s, piece=16384):
+def slow(bytes_per_s, piece=16384, event=None):
+    """At this pace; ends early when the event is set."""
     def behave(exchange):
         body, fields = exchange.content()
         start, end = exchange.send_content_head(body, fields)
@@ -67,6 +68,8 @@ def slow(bytes_per_s, piece=16384):
             ahead = begin + (offset + piece - start) / bytes_per_s - time.monotonic()
             if ahead > 0:
                 time.sleep(ahead)
+            if event is not None and event.is_set():
+                exchange.hang_up()
     return behave
 
 

@@ -143,8 +143,8 @@ static void test_pause(void **state)
     struct probe p = {.act = PROBE_HOLD}, clock = {.act = PROBE_GO_ON};
 
     (void)state;
-    config.idle_timeout_ms = 30;
-    config.header_timeout_ms = 100;
+    config.idle_timeout_ms = 400;
+    config.header_timeout_ms = 800;
     config.retries_max = 0;
     lab_open(&lab, &config, s);
     probe_start(&p, &lab, 0, FETCH_BLOB, BLOB);
@@ -235,7 +235,7 @@ static void test_breaker(void **state)
 
     (void)state;
     config.breaker_failures = 2;
-    config.breaker_cooldown_ms = 100;
+    config.breaker_cooldown_ms = 500;
     lab_open(&lab, &config, s);
     probe_run(&first, &lab, FETCH_BLOB, BLOB, FETCH_UNAVAILABLE);
     assert_int_equal(script_server_count(s), 2);

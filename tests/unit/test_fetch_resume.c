@@ -14,19 +14,10 @@
 #define N LAB_BODY_BYTES
 #define OCTETS "Content-Type: application/octet-stream\r\n"
 
-static struct upstream_config quick_config(void)
-{
-    struct upstream_config config = lab_config();
-
-    config.header_timeout_ms = 150;
-    config.idle_timeout_ms = 150;
-    return config;
-}
-
 /* One script, one blob. */
-static void run(script_fn fn, struct probe *p, enum fetch_outcome outcome, unsigned n_requests)
+static void run_with(struct upstream_config config, script_fn fn, struct probe *p,
+                     enum fetch_outcome outcome, unsigned n_requests)
 {
-    struct upstream_config config = quick_config();
     struct script_server *s = script_server_new(fn, NULL);
     struct lab lab;
 
@@ -41,6 +32,11 @@ static void run(script_fn fn, struct probe *p, enum fetch_outcome outcome, unsig
     probe_free(p);
     lab_close(&lab);
     script_server_free(&s);
+}
+
+static void run(script_fn fn, struct probe *p, enum fetch_outcome outcome, unsigned n_requests)
+{
+    run_with(lab_config(), fn, p, outcome, n_requests);
 }
 
 /* Cuts after 70,000 bytes, again and again. */
@@ -113,10 +109,12 @@ static bool serve_stall(struct script_request *r, void *arg)
 
 static void test_stall(void **state)
 {
+    struct upstream_config config = lab_config();
     struct probe p = {.act = PROBE_GO_ON};
 
     (void)state;
-    run(serve_stall, &p, FETCH_OK, 2);
+    config.idle_timeout_ms = 500;
+    run_with(config, serve_stall, &p, FETCH_OK, 2);
 }
 
 static bool serve_silence(struct script_request *r, void *arg)
@@ -132,10 +130,12 @@ static bool serve_silence(struct script_request *r, void *arg)
 
 static void test_no_head(void **state)
 {
+    struct upstream_config config = lab_config();
     struct probe p = {.act = PROBE_GO_ON};
 
     (void)state;
-    run(serve_silence, &p, FETCH_OK, 3);
+    config.header_timeout_ms = 500;
+    run_with(config, serve_silence, &p, FETCH_OK, 3);
 }
 
 /* A chunked body without a length that is cut: the resumption tells the size. */
@@ -217,7 +217,7 @@ static void test_resumptions(void **state)
 {
     (void)state;
     for (size_t i = 0; i < N_ROWS(resume_rows); i++) {
-        struct upstream_config config = quick_config();
+        struct upstream_config config = lab_config();
         struct script_server *s = script_server_new(serve_resumption, &i);
         struct lab lab;
         struct probe p = {.act = PROBE_GO_ON};
@@ -290,7 +290,7 @@ static void test_manifest_cut(void **state)
 {
     (void)state;
     for (size_t i = 0; i < N_ROWS(manifest_rows); i++) {
-        struct upstream_config config = quick_config();
+        struct upstream_config config = lab_config();
         struct script_server *s =
             script_server_new(serve_manifest_cut, (void *)(uintptr_t)manifest_rows[i].digests);
         struct lab lab;
@@ -356,7 +356,7 @@ static void test_cdn(void **state)
 {
     (void)state;
     for (size_t i = 0; i < N_ROWS(cdn_answers); i++) {
-        struct upstream_config config = quick_config();
+        struct upstream_config config = lab_config();
         struct cdn cdn = {.answer = cdn_answers[i]};
         struct lab lab;
         struct probe p = {.act = PROBE_GO_ON};
@@ -384,7 +384,7 @@ static bool serve_dead_redirect(struct script_request *r, void *arg)
 
 static void test_dead_cdn(void **state)
 {
-    struct upstream_config config = quick_config();
+    struct upstream_config config = lab_config();
     struct script_server *s = script_server_new(serve_dead_redirect, NULL);
     struct strbuf json = STRBUF_INIT;
     struct lab lab;

@@ -135,8 +135,13 @@ bool fill_window_can_move_locked(const struct fill *f)
     return step > 0 && (step >= fills_memory_bytes(f->fills) / 4 || low == fill_mark_locked(f));
 }
 
+/* Gives back whole pages only: of a page that is given back in part the rest would be zeroed where
+ * it lies, and sockets may still refer to it (sendfile copies nothing). */
 static void punch(int fd, uint64_t off, uint64_t end)
 {
+    off += PAGE_BYTES - 1;
+    off -= off % PAGE_BYTES;
+    end -= end % PAGE_BYTES;
     /* Where holes cannot be made the space comes back at the end. */
     if (fd >= 0 && off < end)
         fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)(end - off));

@@ -55,8 +55,8 @@ def stage(request, make_upstream, make_mirror, images):
 
 
 @pytest.fixture(params=clients.ALL, ids=lambda client: client.__name__.lower())
-def client(request, stage, tmp_path):
-    made = request.param(tmp_path, stage[1].url)
+def client(request, stage):
+    made = request.param(stage[1].url)
     yield made
     made.stop()
 
@@ -94,13 +94,13 @@ def test_docker_search_is_refused_politely(make_mirror, fake):
 
 
 @pytest.mark.timeout(300)
-def test_all_clients_at_once_cost_one_download(make_upstream, make_mirror, tmp_path):
+def test_all_clients_at_once_cost_one_download(make_upstream, make_mirror):
     """Five different clients, one blob each: the upstream sees one GET per digest."""
     upstream = make_upstream()
     image = runnable(machine_architecture())
     upstream.push(image, "library/test", "latest")
     mirror = make_mirror(upstream)
-    started = [kind(tmp_path, mirror.url).fresh() for kind in clients.ALL]
+    started = [kind(mirror.url).fresh() for kind in clients.ALL]
     failures = []
 
     def pull(client):
@@ -124,19 +124,20 @@ def test_all_clients_at_once_cost_one_download(make_upstream, make_mirror, tmp_p
 
 
 @pytest.mark.timeout(300)
-def test_tag_moves_for_a_real_client(make_upstream, make_mirror, tmp_path):
+def test_tag_moves_for_a_real_client(make_upstream, make_mirror):
     upstream = make_upstream()
     upstream.push(runnable(machine_architecture(), seed=1), "library/test", "latest")
     mirror = make_mirror(upstream, MIRROR_TAGS_CACHE_TTL="0")
-    client = clients.Podman(tmp_path, mirror.url).fresh()
+    client = clients.Podman(mirror.url).fresh()
     client.pull("library/test:latest")
     assert "seed 1" in client.run("library/test:latest", "/bin/busybox", "cat", "/etc/motd")
     upstream.push(runnable(machine_architecture(), seed=2), "library/test", "latest")
     client.pull("library/test:latest")
     assert "seed 2" in client.run("library/test:latest", "/bin/busybox", "cat", "/etc/motd")
+    client.stop()
 
 
-def test_skopeo_inspects_and_lists(make_upstream, make_mirror, tmp_path):
+def test_skopeo_inspects_and_lists(make_upstream, make_mirror):
     clients.need("skopeo")
     upstream = make_upstream()
     image = runnable(machine_architecture())
@@ -172,13 +173,13 @@ def test_lazy_puller(make_upstream, make_mirror):
 
 
 @pytest.mark.timeout(300)
-def test_estargz_image(make_upstream, make_mirror, tmp_path):
+def test_estargz_image(make_upstream, make_mirror):
     """An image converted by the stargz tools goes through unchanged."""
     clients.need("ctr-remote")
     upstream = make_upstream()
     upstream.push(runnable(machine_architecture()), "library/plain", "latest")
     mirror = make_mirror(upstream)
-    client = clients.Containerd(tmp_path, mirror.url).fresh()
+    client = clients.Containerd(mirror.url).fresh()
     try:
         client.pull("library/plain:latest")
         target = upstream.name + "/library/lazy:latest"

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 
 import pytest
 
@@ -38,20 +39,24 @@ def busybox():
         return program.read(), 0o755
 
 
+def mounts_below(folder):
+    """What a client has mounted and not unmounted, the innermost first."""
+    with open("/proc/self/mounts") as mounts:
+        points = [line.split()[1] for line in mounts]
+    return sorted((point for point in points if point.startswith(folder + "/")), reverse=True)
+
+
 class Client:
-    def __init__(self, folder, mirror_url):
-        self.folder = str(folder)
+    def __init__(self, mirror_url):
         self.url = mirror_url
         self.location = mirror_url.split("://")[1]
-        self.n = 0
+        self.state = None
         self.process = None
 
     def fresh(self):
-        """Forgets everything: a new storage folder, a new daemon."""
+        """Forgets everything: a new storage folder, a new daemon. Paths of sockets must be short."""
         self.stop()
-        self.n += 1
-        self.state = os.path.join(self.folder, "%s-%d" % (type(self).__name__.lower(), self.n))
-        os.makedirs(self.state)
+        self.state = tempfile.mkdtemp(prefix="mirrord-")
         self.start()
         return self
 
@@ -65,6 +70,11 @@ class Client:
         if self.process is not None:
             self.process.stop(timeout_s=30)
             self.process = None
+        if self.state is not None:
+            for point in mounts_below(self.state):
+                subprocess.run(["umount", "-l", point], capture_output=True)
+            shutil.rmtree(self.state, ignore_errors=True)
+            self.state = None
 
 
 class Docker(Client):
@@ -128,7 +138,7 @@ class Containerd(Client):
                  "docker.io/" + name)
 
     def run(self, name, *command):
-        return self.ctr("run", "--rm", "--snapshotter", "native", "docker.io/" + name, "test-%d" % self.n, *command)
+        return self.ctr("run", "--rm", "--snapshotter", "native", "docker.io/" + name, "test", *command)
 
 
 class Podman(Client):

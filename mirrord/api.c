@@ -45,10 +45,11 @@ static const struct origin_row ORIGINS[] = {
     [API_ORIGIN_PASSED] = ROW("miss", "Cache-Status: mirrord; fwd=miss\r\n", MISSES, MISSES),
     [API_ORIGIN_REVALIDATED] =
         ROW("revalidated", "Cache-Status: mirrord; hit; detail=revalidated\r\n", HITS, REVALIDATED),
-    [API_ORIGIN_STALE] = ROW("stale",
-                             "Cache-Status: mirrord; hit; detail=stale\r\n"
-                             "Warning: 110 - \"Response is Stale\"\r\n",
-                             HITS, STALE),
+    [API_ORIGIN_STALE] =
+        ROW("stale",
+            "Cache-Status: mirrord; hit; detail=stale\r\n"
+            "Warning: 299 - \"the upstream did not answer, this may be out of date\"\r\n",
+            HITS, STALE),
     [API_ORIGIN_NEGATIVE] =
         ROW("negative", "Cache-Status: mirrord; hit; detail=negative\r\n", HITS, NEGATIVE),
 };

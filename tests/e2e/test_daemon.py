@@ -64,7 +64,7 @@ def test_sample_file_is_a_configuration(tmp_path, fake):
     assert with_file[0] == without[0] == 0, with_file[1]
 
     def values(text):
-        return [line.split("  # ")[0].rstrip() for line in text.splitlines() if not line.startswith("#")]
+        return [line.split(" # ")[0].rstrip() for line in text.splitlines() if not line.startswith("#")]
     assert values(with_file[1]) == values(without[1])
 
 

@@ -324,7 +324,7 @@ def test_old_partial_files_are_swept(make_mirror, fake):
     mirror.start()
     wait_until(lambda: not [path for path in mirror.partial_files() if os.path.getsize(path) > 1 << 20],
                "old partial files are gone")
-    assert mirror.metric("mirrord_store_swept_total") >= 1
+    mirror.wait_metric("mirrord_store_swept_total", 1)
     mirror.check_right(digest, body)
 
 

@@ -194,6 +194,8 @@ void http_client_close(void)
     error_set(&why, -ECANCELED, "the http client is closed");
     while (c->calls)
         http_call_end(c->calls, HTTP_END_CLOSED, &why);
+    while (c->waits)
+        http_wait_end(c->waits);
     CHECK(curl_multi_cleanup(c->multi) == CURLM_OK);
     event_free(c->timer);
     free(c);

@@ -10,7 +10,8 @@
 #define HTTP_CLIENT_IDLE_MAX 32
 
 /* Ends the calling worker's client: running calls end with HTTP_END_CLOSED, and so does every call
- * started later. To be called on each worker before it is stopped; harmless without a client. */
+ * started later; waits (base/http_wait.h) are over. To be called on each worker before it is
+ * stopped; harmless without a client. */
 void http_client_close(void);
 
 #endif

@@ -13,12 +13,14 @@
 #include "base/worker.h"
 
 struct event;
+struct http_wait;
 
 struct http_client {
     struct worker *worker;
     CURLM *multi;
     struct event *timer;     /* when curl wants to be called without a socket event */
     struct http_call *calls; /* all that are in `multi` */
+    struct http_wait *waits; /* all that run */
     unsigned host_connections_max;
 };
 
@@ -65,6 +67,8 @@ void http_client_remove(struct http_call *call);
 
 /* Not from inside a curl callback: takes the call out of its client; `done` follows by mail. */
 void http_call_end(struct http_call *call, enum http_end end, const struct error *error);
+/* Ends a wait before its time, by mail. */
+void http_wait_end(struct http_wait *w);
 /* curl says that the transfer is over. */
 void http_call_finished(struct http_call *call, CURLcode code);
 

@@ -10,10 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <event2/event.h>
-
 #include "base/alloc.h"
 #include "base/check.h"
+#include "base/http_wait.h"
 #include "base/log.h"
 #include "base/metric.h"
 
@@ -179,8 +178,7 @@ static void fetch_free(struct fetch *f)
     CHECK(!f->call && !f->token_wait && !f->has_probe && !f->wake.is_posted);
     fetch_answer_clear(&f->answer);
     fetch_auth_clear(f);
-    if (f->timer)
-        event_free(f->timer);
+    http_wait_free(&f->wait);
     url_fini(&f->url);
     url_fini(&f->origin);
     free(f->digest);
@@ -294,7 +292,6 @@ void fetch_cancel(struct fetch **ff)
     http_call_cancel(&f->call);
     token_wait_cancel(&f->token_wait);
     fetch_drop_probe(f);
-    if (f->timer)
-        event_del(f->timer);
+    http_wait_free(&f->wait);
     fetch_wake(f);
 }

@@ -2,7 +2,7 @@
  * The states of a fetch and what its files share. fetch.c drives; fetch_send.c asks and receives;
  * fetch_answer.c judges heads; fetch_auth.c answers challenges; fetch_retry.c waits and continues.
  *
- * A fetch owns its running call, its place in a token's queue and its timer, and counts its
+ * A fetch owns its running call, its place in a token's queue and its wait, and counts its
  * upstream. Callbacks of those only note facts in the struct and wake the driver, which runs from
  * the worker's loop; the exception are head and body of a good answer, which go straight through.
  */
@@ -21,7 +21,7 @@
 #include "upstream/token.h"
 #include "upstream/upstream_private.h"
 
-struct event;
+struct http_wait;
 
 #define FETCH_DRAIN_BYTES_MAX 65536 /* of an answer that is not used, to keep its connection */
 /* A 200 to a Range costs reading again what is here already; beyond this the fetch fails. */
@@ -117,7 +117,7 @@ struct fetch {
     uint64_t pos_at_failure;
     unsigned delay_ms;
     bool is_delay_over;
-    struct event *timer;
+    struct http_wait *wait; /* own; NULL unless backing off */
     bool has_probe; /* of the breaker */
     struct fetch_result result;
 };

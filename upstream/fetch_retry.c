@@ -4,9 +4,8 @@
 
 #include <stdio.h>
 
-#include <event2/event.h>
-
 #include "base/check.h"
+#include "base/http_wait.h"
 #include "base/log.h"
 #include "base/metric.h"
 #include "upstream/backoff.h"
@@ -14,12 +13,10 @@
 /* A stretch that brought this much is continued at once. */
 #define GOOD_STRETCH_BYTES (64 * 1024)
 
-static void on_timer(evutil_socket_t fd, short what, void *arg)
+static void on_wait_over(void *arg)
 {
     struct fetch *f = arg;
 
-    (void)fd;
-    (void)what;
     f->is_delay_over = true;
     fetch_wake(f);
 }
@@ -144,17 +141,12 @@ enum fetch_step fetch_retry_body(struct fetch *f)
 /* Behind the wait the registry is asked again, whatever it redirected to before. */
 enum fetch_step fetch_retry_wait(struct fetch *f)
 {
-    struct timeval after = {f->delay_ms / 1000, (long)(f->delay_ms % 1000) * 1000};
-
-    if (f->delay_ms && !f->timer) {
-        f->timer = event_new(worker_event_base(f->worker), -1, 0, on_timer, f);
-        CHECK(f->timer);
-    }
     if (f->delay_ms && !f->is_delay_over) {
-        if (!event_pending(f->timer, EV_TIMEOUT, NULL))
-            event_add(f->timer, &after);
+        if (!f->wait)
+            f->wait = http_wait_new(f->delay_ms, on_wait_over, f);
         return FETCH_STEP_WAIT;
     }
+    http_wait_free(&f->wait);
     f->is_delay_over = false;
     redirect_begin(&f->chain, &f->origin);
     url_fini(&f->url);

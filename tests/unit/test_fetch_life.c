@@ -212,6 +212,28 @@ static void test_closed_client(void **state)
     close_lab(&lab, &s);
 }
 
+/* So does one that waits for its next try, which would be in an hour. */
+static void test_closed_client_backing_off(void **state)
+{
+    atomic_int manner = FAIL_ALWAYS;
+    struct script_server *s;
+    struct lab lab;
+    struct probe p = {.act = PROBE_GO_ON};
+    int64_t before = metric_get(METRIC_UPSTREAM_RETRIES);
+
+    (void)state;
+    open_lab(&lab, &s, &manner);
+    probe_start(&p, &lab, 0, FETCH_BLOB, BLOB);
+    while (metric_get(METRIC_UPSTREAM_RETRIES) == before)
+        lab_settle(&lab, 0);
+    worker_call(lab.workers[0], close_client, NULL);
+    probe_wait(&p);
+    assert_int_equal(p.result.outcome, FETCH_UNAVAILABLE);
+    assert_int_equal(script_server_count(s), 1);
+    probe_free(&p);
+    close_lab(&lab, &s);
+}
+
 static void check_breaker(struct upstream *u, const char *state)
 {
     struct strbuf json = STRBUF_INIT;
@@ -321,6 +343,7 @@ int main(void)
         cmocka_unit_test(test_pause),
         cmocka_unit_test(test_cancel_backing_off),
         cmocka_unit_test(test_closed_client),
+        cmocka_unit_test(test_closed_client_backing_off),
         cmocka_unit_test(test_breaker),
         cmocka_unit_test(test_breaker_probe_leaves),
         cmocka_unit_test(test_refused_connection),

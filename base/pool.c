@@ -10,9 +10,11 @@
 #include "base/check.h"
 
 struct pool {
-    pthread_mutex_t lock; /* guards first, last, is_ending */
+    pthread_mutex_t lock; /* guards all below but the threads */
     pthread_cond_t wake;
+    pthread_cond_t idle;
     struct pool_job *first, *last;
+    uint64_t n_submitted, n_ended;
     bool is_ending;
     unsigned n_threads;
     pthread_t threads[];
@@ -42,6 +44,16 @@ static struct pool_job *take_job(struct pool *p)
     return job;
 }
 
+static void count_end(struct pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    p->n_ended++;
+    CHECK(p->n_ended <= p->n_submitted);
+    if (p->n_ended == p->n_submitted)
+        pthread_cond_broadcast(&p->idle);
+    pthread_mutex_unlock(&p->lock);
+}
+
 static void *pool_main(void *arg)
 {
     struct pool *p = arg;
@@ -55,6 +67,7 @@ static void *pool_main(void *arg)
         /* Without a second half the job may be gone by now. */
         if (has_done)
             worker_post(home, &job->mail);
+        count_end(p);
     }
     return NULL;
 }
@@ -66,6 +79,7 @@ struct pool *pool_new(unsigned n_threads)
     CHECK(n_threads > 0);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
+    pthread_cond_init(&p->idle, NULL);
     p->n_threads = n_threads;
     for (unsigned i = 0; i < n_threads; i++)
         CHECK(pthread_create(&p->threads[i], NULL, pool_main, p) == 0);
@@ -85,8 +99,20 @@ void pool_submit(struct pool *p, struct pool_job *job, struct worker *home)
     else
         p->first = job;
     p->last = job;
+    p->n_submitted++;
     pthread_cond_signal(&p->wake);
     pthread_mutex_unlock(&p->lock);
+}
+
+uint64_t pool_wait(struct pool *p)
+{
+    CHECK(!worker_current());
+    pthread_mutex_lock(&p->lock);
+    while (p->n_ended < p->n_submitted)
+        pthread_cond_wait(&p->idle, &p->lock);
+    uint64_t n = p->n_submitted;
+    pthread_mutex_unlock(&p->lock);
+    return n;
 }
 
 void pool_free(struct pool **pp)
@@ -102,6 +128,7 @@ void pool_free(struct pool **pp)
     for (unsigned i = 0; i < p->n_threads; i++)
         pthread_join(p->threads[i], NULL);
     pthread_cond_destroy(&p->wake);
+    pthread_cond_destroy(&p->idle);
     pthread_mutex_destroy(&p->lock);
     free(p);
     *pp = NULL;

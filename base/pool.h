@@ -7,6 +7,8 @@
 #ifndef BASE_POOL_H
 #define BASE_POOL_H
 
+#include <stdint.h>
+
 #include "base/worker.h"
 
 struct pool;
@@ -22,6 +24,9 @@ struct pool_job {
 struct pool *pool_new(unsigned n_threads);
 /* Any thread. `home` may be NULL when the job has no `done`. */
 void pool_submit(struct pool *p, struct pool_job *job, struct worker *home);
+/* Waits until no job is queued or running; done-halves may be on their way. Not from a worker's or
+ * a pool thread. Tells how many jobs there have been so far. */
+uint64_t pool_wait(struct pool *p);
 /* Runs what is queued, then ends the threads. Done-halves go to mailboxes as usual. */
 void pool_free(struct pool **p);
 

@@ -264,6 +264,15 @@ void worker_later(struct worker *w, struct mail *m)
     queue_add(&w->later, m);
 }
 
+bool worker_is_quiet(struct worker *w)
+{
+    CHECK(worker_is_current(w));
+    pthread_mutex_lock(&w->lock);
+    bool is_quiet = !w->mailbox.first;
+    pthread_mutex_unlock(&w->lock);
+    return is_quiet && !w->later.first && !w->graves;
+}
+
 void worker_bury(struct worker *w, worker_fn free_fn, void *obj)
 {
     struct grave *g = xmalloc(sizeof(*g));

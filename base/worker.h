@@ -54,6 +54,9 @@ void worker_later(struct worker *w, struct mail *m);
  */
 void worker_bury(struct worker *w, worker_fn free_fn, void *obj);
 
+/* This worker's thread only: nothing is on its way to it, as far as its own thread can tell. */
+bool worker_is_quiet(struct worker *w);
+
 /* Scratch memory of the worker, for use within one callback only. */
 #define WORKER_SCRATCH_BYTES (256 * 1024)
 void *worker_scratch(struct worker *w);

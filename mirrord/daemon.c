@@ -6,6 +6,7 @@
 #include <malloc.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -378,37 +379,65 @@ static void run(struct daemon *d)
     worker_run(d->control);
 }
 
+/* One question to all workers. */
+struct round {
+    sem_t answers;
+    atomic_bool was_busy; /* somebody had something to do before it could answer */
+};
+
 static void do_close_client(void *arg)
 {
+    struct round *r = arg;
+
     http_client_close();
-    sem_post(arg);
+    sem_post(&r->answers);
 }
 
-static void do_nothing(void *arg)
+/* Answers when all that is on its way to this worker has come. */
+static void do_rest(void *arg)
 {
-    sem_post(arg);
+    struct round *r = arg;
+    struct worker *w = worker_current();
+
+    if (worker_is_quiet(w)) {
+        sem_post(&r->answers);
+        return;
+    }
+    atomic_store(&r->was_busy, true);
+    worker_call(w, do_rest, r);
 }
 
-/* Has fn run on every worker and waits until it has. */
-static void on_all_workers(struct daemon *d, worker_fn fn)
+/* Has fn run on every worker and waits for their answers. True when one of them was busy. */
+static bool ask_workers(struct daemon *d, worker_fn fn)
 {
-    sem_t done;
+    struct round r = {.was_busy = false};
 
-    sem_init(&done, 0, 0);
+    sem_init(&r.answers, 0, 0);
     for (unsigned i = 0; i < d->n_workers; i++)
-        worker_call(d->workers[i], fn, &done);
+        worker_call(d->workers[i], fn, &r);
     for (unsigned i = 0; i < d->n_workers; i++)
-        while (sem_wait(&done) < 0)
+        while (sem_wait(&r.answers) < 0)
             CHECK(errno == EINTR);
-    sem_destroy(&done);
+    sem_destroy(&r.answers);
+    return r.was_busy;
 }
 
-/* All connections have ended. Fetches are cut, which saves what their fills have; the workers run
- * on until nothing of the cache is on its way to them. */
+/* All connections have ended. Fetches are cut, which saves what their fills have. Then the workers
+ * run on until neither they nor the pool have anything for each other: after that nobody mails a
+ * worker that is gone, or works on something that is freed. */
 static void settle(struct daemon *d)
 {
-    on_all_workers(d, do_close_client);
-    on_all_workers(d, do_nothing);
+    uint64_t n_jobs, n_jobs_before = UINT64_MAX;
+    bool was_busy;
+
+    ask_workers(d, do_close_client);
+    for (;;) {
+        n_jobs = pool_wait(d->pool);
+        was_busy = ask_workers(d, do_rest);
+        if (!was_busy && n_jobs == n_jobs_before)
+            break;
+        n_jobs_before = n_jobs;
+    }
     cache_drain(d->cache);
 }
 

@@ -153,6 +153,7 @@ static void test_pool(void **state)
         pool_submit(pool, &s->job, w);
     }
     worker_run(w);
+    assert_int_equal(pool_wait(pool), 100);
     pool_free(&pool);
     worker_join(&w);
     assert_int_equal(n_worked, 100);

@@ -85,6 +85,26 @@ static struct yaml_tree *keep_tree(struct loader *l, struct yaml_tree *tree)
     return tree;
 }
 
+/* "[::1]:5001" begins like a YAML list and is none. Where addresses are expected it is a text. */
+static int parse_as_address(enum option id, struct slice raw, struct yaml_tree **tree)
+{
+    struct yaml_problem ignored;
+    struct strbuf quoted = STRBUF_INIT;
+
+    if (id == OPT_MAX ||
+        !(option_row(id)->type == OPTION_ADDRESS || (option_row(id)->flags & OPTION_F_ADDRESSES)))
+        return -EINVAL;
+    if (slice_starts(raw, SLICE("[")) && !memchr(raw.ptr, '\'', raw.len)) {
+        strbuf_add_char(&quoted, '\'');
+        strbuf_add_slice(&quoted, raw);
+        strbuf_add_char(&quoted, '\'');
+    }
+    int rc = quoted.len ? yaml_tree_parse((struct slice){quoted.ptr, quoted.len}, tree, &ignored)
+                        : -EINVAL;
+    strbuf_fini(&quoted);
+    return rc;
+}
+
 /* Parses the text of a variable, or the default behind it in the file, as YAML. */
 static int parse_text(struct loader *l, enum option id, const char *key, struct place *at)
 {
@@ -92,7 +112,8 @@ static int parse_text(struct loader *l, enum option id, const char *key, struct 
     struct yaml_tree *tree;
     /* Of a whole group nobody knows what is in it. */
     bool is_secret = id == OPT_MAX || (option_row(id)->flags & OPTION_F_SECRET);
-    if (yaml_tree_parse(at->raw, &tree, &problem) == 0) {
+    if (yaml_tree_parse(at->raw, &tree, &problem) == 0 ||
+        parse_as_address(id, at->raw, &tree) == 0) {
         at->node = yaml_tree_root(keep_tree(l, tree));
         return 0;
     }

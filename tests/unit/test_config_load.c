@@ -170,6 +170,27 @@ static void test_env_not_yaml(void **state)
     strbuf_fini(&problems);
 }
 
+/* An IPv6 address with its port is no YAML, and yet what people write. */
+static void test_env_address(void **state)
+{
+    static const char *const ROWS[][2] = {
+        {"admin_listen", "_env:X"},
+        {"registry", "{listen: '_env:X'}"},
+    };
+    struct strbuf problems = STRBUF_INIT;
+
+    (void)state;
+    for (size_t i = 0; i < N_ROWS(ROWS); i++) {
+        struct config *c = load_x(ROWS[i][0], ROWS[i][1], "[::1]:5001", &problems);
+        if (!c)
+            fail_msg("%s: %s", ROWS[i][0], problems.ptr);
+        config_unref(&c);
+        assert_null(load_x(ROWS[i][0], ROWS[i][1], "[::1:5001", &problems));
+        assert_null(load_x(ROWS[i][0], ROWS[i][1], "['::1]:5001", &problems));
+    }
+    strbuf_fini(&problems);
+}
+
 /* A text stays what was written, whatever YAML makes of it. */
 static void test_texts_stay(void **state)
 {
@@ -537,19 +558,13 @@ static void test_missing_file(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_env_values),
-        cmocka_unit_test(test_env_numbers),
-        cmocka_unit_test(test_env_not_yaml),
-        cmocka_unit_test(test_texts_stay),
-        cmocka_unit_test(test_env_groups),
-        cmocka_unit_test(test_precedence),
-        cmocka_unit_test(test_messages),
-        cmocka_unit_test(test_urls),
-        cmocka_unit_test(test_flavors),
-        cmocka_unit_test(test_legacy_files),
-        cmocka_unit_test(test_legacy_environment),
-        cmocka_unit_test(test_no_file),
-        cmocka_unit_test(test_missing_file),
+        cmocka_unit_test(test_env_values),   cmocka_unit_test(test_env_numbers),
+        cmocka_unit_test(test_env_not_yaml), cmocka_unit_test(test_env_address),
+        cmocka_unit_test(test_texts_stay),   cmocka_unit_test(test_env_groups),
+        cmocka_unit_test(test_precedence),   cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_urls),         cmocka_unit_test(test_flavors),
+        cmocka_unit_test(test_legacy_files), cmocka_unit_test(test_legacy_environment),
+        cmocka_unit_test(test_no_file),      cmocka_unit_test(test_missing_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,6 +72,19 @@ int disk_make_parent(const char *path, struct error *err)
     return rc;
 }
 
+int disk_open_new(const char *path, int flags, struct error *err)
+{
+    CHECK(flags & (O_WRONLY | O_RDWR));
+    int fd = open(path, flags | O_CREAT | O_CLOEXEC, 0644);
+    int code = fd < 0 ? -errno : 0;
+
+    if (code == -ENOENT && disk_make_parent(path, NULL) == 0) {
+        fd = open(path, flags | O_CREAT | O_CLOEXEC, 0644);
+        code = fd < 0 ? -errno : 0;
+    }
+    return fd >= 0 ? fd : error_sys(err, code, "create %s", path);
+}
+
 int disk_publish(const char *tmp, const char *path, struct error *err)
 {
     int rc = disk_make_parent(path, err);
@@ -86,10 +99,10 @@ int disk_publish(const char *tmp, const char *path, struct error *err)
 /* Makes tmp with this content. */
 static int write_new(const char *tmp, struct slice content, enum disk_care care, struct error *err)
 {
-    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    int fd = disk_open_new(tmp, O_WRONLY | O_TRUNC, err);
 
     if (fd < 0)
-        return error_sys(err, -errno, "create %s", tmp);
+        return fd;
     int rc = disk_pwrite(fd, content.ptr, content.len, 0);
     if (rc == 0 && care == DISK_DURABLE && fsync(fd) < 0)
         rc = -errno;

@@ -33,10 +33,10 @@ static void load_map(const struct layout *l, const struct digest *d, uint64_t fi
 
 static int open_part(const char *path, struct stat *st, struct error *err)
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    int fd = disk_open_new(path, O_RDWR, err);
 
     if (fd < 0)
-        return error_sys(err, -errno, "open %s", path);
+        return fd;
     int rc = 0;
     /* Another process on the same storage would mix its bytes with ours. */
     if (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)

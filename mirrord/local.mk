@@ -17,7 +17,8 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/sample.c mirrord/sample.h \
 	mirrord/yaml_scalar.c mirrord/yaml_scalar.h \
 	mirrord/yaml_tree.c mirrord/yaml_tree.h \
-	mirrord/api.c mirrord/api.h mirrord/api_private.h mirrord/api_settings.h \
+	mirrord/api.c mirrord/api.h mirrord/api_private.h \
+	mirrord/api_settings.c mirrord/api_settings.h \
 	mirrord/api_blob.c mirrord/api_catalog.c mirrord/api_manifest.c \
 	mirrord/api_error.c mirrord/api_error.h \
 	mirrord/api_root.c mirrord/api_tags.c \

@@ -44,11 +44,10 @@ struct leg {
     struct leg *next;
     struct pull *pull;
     struct fetch *fetch;
-    struct fill_writer *writer; /* NULL while bytes are read over */
+    struct fill_writer *writer; /* its claim begins at pos, or ahead: then read over to there */
     uint64_t begin;             /* first byte asked for */
     uint64_t end;               /* behind the last one asked for, or TO_THE_END */
     uint64_t pos;               /* of the byte that comes next */
-    uint64_t skip_until;        /* what comes before this is present already: read over it */
     uint64_t written;
     size_t n_ahead;  /* bytes that were taken of a delivery which was then paused */
     bool is_main;    /* brings the whole, from gap to gap; at most one of them */
@@ -125,41 +124,40 @@ static void fail(struct pull *p, const struct fetch_result *result)
     fill_fail(p->fill, api_error_pack(id, result->retry_after_s), true, &result->error);
 }
 
-/* There is no claim at leg->pos. Looks for what else of this request is worth reading: true when
- * the leg goes on (skip_until says from where), false when it is to stop. */
-static bool leg_plan(struct leg *leg)
+/* There is no claim at leg->pos. Claims what else of this request is worth reading, be it some way
+ * ahead (so that nobody asks for it meanwhile); false when there is nothing. */
+static bool leg_claim(struct leg *leg)
 {
     struct pull *p = leg->pull;
     uint64_t gap, gap_end;
 
+    CHECK(!leg->writer);
     if (!fill_missing(p->fill, leg->pos, &gap, &gap_end) || gap >= leg->end)
         return false;
     if (gap < leg->pos)
         return false; /* the disk is full: only the byte at the mark can be taken */
-    leg->skip_until = gap;
-    return p->no_ranges || gap - leg->pos <= p->tools.settings->fill_skip_max_bytes;
+    if (gap - leg->pos > p->tools.settings->fill_skip_max_bytes && !p->no_ranges)
+        return false;
+    leg->writer = fill_writer_open(p->fill, gap, leg->end);
+    return leg->writer != NULL;
 }
 
 /* Finds room for the byte at leg->pos. 1: the claim has some. 0: it is to be read over. Negative:
  * nothing more of this request is wanted. */
 static int leg_find_room(struct leg *leg)
 {
-    while (leg->pos >= leg->skip_until) {
-        if (leg->writer) {
-            CHECK(fill_writer_off(leg->writer) == leg->pos);
-            if (fill_writer_end(leg->writer) > leg->pos)
-                return 1;
-            fill_writer_close(&leg->writer);
-        }
-        if (!leg_plan(leg))
-            return -ECANCELED;
-        if (leg->skip_until > leg->pos)
-            return 0;
-        leg->writer = fill_writer_open(leg->pull->fill, leg->pos, leg->end);
+    do {
         if (!leg->writer)
-            return -ECANCELED;
-    }
-    return 0;
+            continue;
+        uint64_t off = fill_writer_off(leg->writer);
+        CHECK(off >= leg->pos);
+        if (off > leg->pos)
+            return 0;
+        if (fill_writer_end(leg->writer) > off)
+            return 1;
+        fill_writer_close(&leg->writer);
+    } while (leg_claim(leg));
+    return -ECANCELED;
 }
 
 /* Reads over, or writes, the beginning of n bytes. Returns how many were dealt with; -EAGAIN when
@@ -170,9 +168,8 @@ static ssize_t leg_take(struct leg *leg, const char *bytes, size_t n)
 
     if (has_room < 0)
         return has_room;
-    uint64_t limit =
-        has_room ? fill_writer_end(leg->writer) - leg->pos : leg->skip_until - leg->pos;
-    size_t take = n < limit ? n : (size_t)limit;
+    uint64_t until = has_room ? fill_writer_end(leg->writer) : fill_writer_off(leg->writer);
+    size_t take = n < until - leg->pos ? n : (size_t)(until - leg->pos);
     int rc = has_room ? fill_write(leg->writer, bytes, take) : 0;
     if (rc == -EMSGSIZE) {
         /* The disk became full, and this is not the place where bytes are still taken. */
@@ -234,7 +231,7 @@ static int leg_rewind(struct leg *leg)
     leg->is_main = true;
     leg->begin = leg->pos = 0;
     leg->end = TO_THE_END;
-    return leg_plan(leg) ? 0 : -ECANCELED;
+    return leg_claim(leg) ? 0 : -ECANCELED;
 }
 
 static int on_head(void *arg, const struct fetch_head *head)
@@ -264,9 +261,9 @@ static void on_done(void *arg, const struct fetch_result *result);
 
 static const struct fetch_ops FETCH_OPS = {on_head, on_data, on_done};
 
-/* Asks for [off, end). The claim is made at once, so that nobody else asks for the same, unless the
- * beginning is here already and is to be read over. */
-static struct leg *leg_start(struct pull *p, uint64_t off, uint64_t end, uint64_t skip_until)
+/* Asks for [off, end), whose first missing byte is at `gap`. The claim is made at once, so that
+ * nobody else asks for the same. */
+static struct leg *leg_start(struct pull *p, uint64_t off, uint64_t end, uint64_t gap)
 {
     struct leg *leg = xcalloc(1, sizeof(*leg));
     struct fetch_spec spec = {
@@ -278,12 +275,10 @@ static struct leg *leg_start(struct pull *p, uint64_t off, uint64_t end, uint64_
     leg->pull = p;
     leg->begin = leg->pos = off;
     leg->end = end;
-    leg->skip_until = skip_until;
     leg->next = p->legs;
     p->legs = leg;
     p->n_legs++;
-    if (skip_until <= off)
-        leg->writer = fill_writer_open(p->fill, off, end);
+    leg->writer = fill_writer_open(p->fill, gap, end);
     leg->fetch = fetch_start(p->tools.upstream, &spec, &FETCH_OPS, leg);
     pull_goto(p, PULL_FETCHING);
     return leg;

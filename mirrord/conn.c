@@ -369,6 +369,24 @@ static void receive_head(struct conn *c)
     }
 }
 
+/* What has come with the head is tried in a copy: framing that is broken there already is refused
+ * before anybody answers, whether the handler will want the body or not. */
+static bool is_body_broken(const struct conn *c)
+{
+    const struct buffer *b = c->in;
+    struct body trial = c->txn->body;
+    size_t n = b->len - b->at;
+    size_t n_used, n_payload;
+
+    if (!body_is_chunked(&trial) || n == 0)
+        return false;
+    if (n > WORKER_SCRATCH_BYTES)
+        n = WORKER_SCRATCH_BYTES;
+    char *scratch = worker_scratch(c->lane->worker);
+    memcpy(scratch, b->data + b->at, n);
+    return body_decode(&trial, scratch, n, &n_used, &n_payload) < 0;
+}
+
 /* Parses: true when a transaction began (or was refused). */
 static bool parse_head(struct conn *c)
 {
@@ -392,7 +410,10 @@ static bool parse_head(struct conn *c)
     }
     b->at += (size_t)rc;
     txn_begin(t);
-    c->lane->handler(t, c->lane->ctx);
+    if (is_body_broken(c))
+        txn_refuse(t, 400);
+    else
+        c->lane->handler(t, c->lane->ctx);
     return true;
 }
 

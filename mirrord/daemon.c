@@ -311,6 +311,8 @@ static void make_events(struct daemon *d)
     struct timeval often = {SWEEP_EVERY_S, 0};
 
     for (size_t i = 0; i < N_SIGNALS; i++) {
+        /* What libevent puts back in the end: nobody who asks once more cuts the end short. */
+        signal(SIGNALS[i], SIG_IGN);
         d->signals[i] = evsignal_new(base, SIGNALS[i], on_signal, d);
         CHECK(d->signals[i] && evsignal_add(d->signals[i], NULL) == 0);
     }

@@ -81,3 +81,20 @@ def test_stop_while_blobs_come(make_mirror, fake):
     mirror.start()
     for digest, body in zip(digests, bodies):
         mirror.check_right(digest, body)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signals_until_the_very_end(make_mirror, fake, number):
+    """None of them turns an orderly end into a violent one."""
+    mirror = make_mirror(fake)
+    digest = fake.add_blob(Noise(SIZE))
+    fake.script(digest, faults.stall(1000))
+    client = mirror.client()
+    client.request(blob_path(digest))
+    assert client.read_head().status == 200
+    mirror.process.send_signal(signal.SIGTERM)
+    mirror.process.send_signal(signal.SIGTERM)
+    while mirror.process.is_running():
+        mirror.process.send_signal(number)
+    mirror.stop()
+    client.close()

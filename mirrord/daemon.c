@@ -7,6 +7,7 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +54,7 @@ struct daemon {
     struct admin admin;
     struct server *admin_server; /* NULL: off */
     struct event *signals[N_SIGNALS];
+    struct mail reloading;
     struct event *sweep_timer;
     struct event *grace_timer;
     unsigned n_draining; /* servers that have not ended yet */
@@ -142,7 +144,8 @@ static void open_logs_anew(struct daemon *d)
         log_error(PREFIX, "reload: %s", err.text);
 }
 
-static void report_changes(const struct config *old, const struct config *new_one)
+/* True when something is to be put into force. */
+static bool report_changes(const struct config *old, const struct config *new_one)
 {
     struct strbuf applied = STRBUF_INIT;
     struct strbuf later = STRBUF_INIT;
@@ -152,12 +155,15 @@ static void report_changes(const struct config *old, const struct config *new_on
              applied.len ? applied.ptr : "nothing");
     if (later.len)
         log_warning(PREFIX, "a restart is needed for: %s", later.ptr);
+    bool is_news = applied.len > 0;
     strbuf_fini(&applied);
     strbuf_fini(&later);
+    return is_news;
 }
 
-static void reload(struct daemon *d)
+static void reload(struct mail *m)
 {
+    struct daemon *d = (struct daemon *)((char *)m - offsetof(struct daemon, reloading));
     struct strbuf problems = STRBUF_INIT;
     struct config *config = NULL;
 
@@ -165,10 +171,12 @@ static void reload(struct daemon *d)
     if (rc == 0)
         rc = config_check(config, &problems);
     if (rc == 0) {
-        report_changes(d->config, config);
+        bool is_news = report_changes(d->config, config);
         config_unref(&d->config);
         d->config = config_ref(config);
-        apply(d);
+        /* The API keeps old settings until the end, so it gets no new ones for nothing. */
+        if (is_news)
+            apply(d);
     } else {
         log_error(PREFIX, "configuration not applied: %s",
                   problems.len ? problems.ptr : "unreadable");
@@ -184,7 +192,7 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
 
     (void)what;
     if (number == SIGHUP)
-        reload(d);
+        worker_later(d->control, &d->reloading); /* a storm of them is one */
     else
         stop(d);
 }
@@ -310,6 +318,7 @@ static void make_events(struct daemon *d)
     struct event_base *base = worker_event_base(d->control);
     struct timeval often = {SWEEP_EVERY_S, 0};
 
+    d->reloading.fn = reload;
     for (size_t i = 0; i < N_SIGNALS; i++) {
         /* What libevent puts back in the end: nobody who asks once more cuts the end short. */
         signal(SIGNALS[i], SIG_IGN);

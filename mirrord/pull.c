@@ -337,6 +337,9 @@ static void on_done(void *arg, const struct fetch_result *result)
     /* An upstream that told no length has told it now. */
     if (is_end && !fill_size(p->fill, &size) && fill_set_size(p->fill, pos) < 0)
         log_warning(p->prefix, "the body ended at %" PRIu64 ", which cannot be", pos);
+    /* Nor did it tell with a range: only the end of the whole will. */
+    if (result->outcome == FETCH_OK && !is_end && !fill_size(p->fill, &size))
+        p->wants_all = true;
     pull_advance(p);
 }
 

@@ -361,6 +361,17 @@ static void test_length_not_told(void **state)
     assert_int_equal(site.n_log, 1);
 }
 
+/* "Content-Range: bytes 0-65535/\*": without the length a range cannot be answered. */
+static void test_length_not_told_with_a_range(void **state)
+{
+    (void)state;
+    site.no_size = true;
+    read_part(0, MIB, MIB + 10);
+    wait_ended();
+    assert_true(is_kept());
+    assert_true(site.n_log <= 3);
+}
+
 /* Only what is asked for, aligned, and nothing twice; a whole reader brings the rest. */
 static void test_ranges_only(void **state)
 {
@@ -494,6 +505,7 @@ int main(void)
         TEST(test_whole),
         TEST(test_many_clients_one_request),
         TEST(test_length_not_told),
+        TEST(test_length_not_told_with_a_range),
         TEST(test_ranges_only),
         TEST(test_long_segment_is_not_fetched_again),
         TEST(test_range_far_ahead_of_a_running_request),

@@ -136,6 +136,12 @@ void conn_deadline(struct conn *c, enum conn_reason reason, unsigned ms)
         arm_timer(c, now_ms);
 }
 
+void conn_deadline_send(struct conn *c)
+{
+    c->n_waiting = transport_n_waiting(&c->transport);
+    conn_deadline(c, CONN_REASON_SEND, c->lane->limits.send_ms);
+}
+
 /* A head that did not come: who has sent a part of it is told, who never spoke is not. */
 static void expire_head(struct conn *c)
 {
@@ -151,6 +157,10 @@ static void expire_head(struct conn *c)
 
 static void expire(struct conn *c)
 {
+    if (c->reason == CONN_REASON_SEND && transport_n_waiting(&c->transport) < c->n_waiting) {
+        conn_deadline_send(c);
+        return;
+    }
     log_debug(c->peer, "%s in state %s", REASONS[c->reason], STATES[c->state].name);
     switch (c->state) {
     case CONN_HEAD:

@@ -84,6 +84,7 @@ struct conn {
     struct buffer *ahead;     /* what came behind a chunked body */
     uint64_t deadline_ms;     /* 0: none */
     uint64_t timer_at_ms;     /* 0: the timer is not armed */
+    size_t n_waiting;         /* bytes in the socket when the deadline for sending was set */
     uint64_t n_discarded;     /* bytes of a discarded body, or of lingering */
     unsigned n_requests;
     uint8_t state;        /* enum conn_state */
@@ -113,6 +114,9 @@ void conn_drain(struct conn *c);
 void conn_watch(struct conn *c, enum conn_watch watch);
 /* ms from now on, for this reason; 0: none. */
 void conn_deadline(struct conn *c, enum conn_reason reason, unsigned ms);
+/* The deadline for sending, counted from the last byte that the client has taken: a socket that is
+ * full may hold minutes of a slow client's time, in which it takes bytes and we cannot send. */
+void conn_deadline_send(struct conn *c);
 /* Nothing is wanted from the client: no deadline, and no wake-ups by what it sends. */
 void conn_wait_for_us(struct conn *c);
 void conn_goto(struct conn *c, enum conn_state state);

@@ -422,7 +422,7 @@ static int wait_for_socket(struct txn *t, bool has_moved)
     struct conn *c = t->conn;
 
     if (has_moved || c->watch != CONN_WATCH_WRITE)
-        conn_deadline(c, CONN_REASON_SEND, c->lane->limits.send_ms);
+        conn_deadline_send(c);
     conn_watch(c, CONN_WATCH_WRITE);
     return 0;
 }

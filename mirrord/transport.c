@@ -3,7 +3,9 @@
 #include "mirrord/transport.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -72,6 +74,14 @@ void transport_init_plain(struct transport *t, int fd)
     CHECK(fd >= 0);
     t->ops = &PLAIN;
     t->fd = fd;
+}
+
+size_t transport_n_waiting(const struct transport *t)
+{
+    int n = 0;
+
+    CHECK(t->fd >= 0);
+    return ioctl(t->fd, SIOCOUTQ, &n) == 0 && n > 0 ? (size_t)n : 0;
 }
 
 bool transport_is_readable(const struct transport *t)

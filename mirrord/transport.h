@@ -38,6 +38,8 @@ struct transport {
 void transport_init_plain(struct transport *t, int fd);
 /* Whether both directions are dead (reset, or the peer's socket is gone): looks, reads nothing. */
 bool transport_is_dead(const struct transport *t);
+/* Bytes that were sent and that the peer has not taken; 0 when the socket cannot tell. */
+size_t transport_n_waiting(const struct transport *t);
 /* Whether recv would return something now, if only the end. */
 bool transport_is_readable(const struct transport *t);
 

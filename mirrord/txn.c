@@ -280,7 +280,7 @@ static bool send_continue(struct conn *c)
         ssize_t n = c->transport.ops->sendv(&c->transport, &part, 1, false);
         if (n == -EAGAIN) {
             conn_watch(c, CONN_WATCH_WRITE);
-            conn_deadline(c, CONN_REASON_SEND, c->lane->limits.send_ms);
+            conn_deadline_send(c);
             return false;
         }
         if (n < 0) {

@@ -19,8 +19,8 @@
 int disk_make_folders(const char *path, struct error *err);
 /* The same for the folder a file is in. */
 int disk_make_parent(const char *path, struct error *err);
-/* Opens a file that may have to be made (O_CREAT is added): its descriptor. The folder is made again
- * when somebody has removed it, as who empties a cache by hand does. */
+/* Opens a file that may have to be made (O_CREAT is added): its descriptor. The folder is made
+ * again when somebody has removed it, as who empties a cache by hand does. */
 int disk_open_new(const char *path, int flags, struct error *err);
 /* fsync of the folder a file is in: the name becomes durable. */
 int disk_sync_parent(const char *path, struct error *err);

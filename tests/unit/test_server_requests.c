@@ -176,7 +176,14 @@ static void test_unread_bodies(void **state)
     probe_expect(fd, 200, "hello");
     /* Broken framing in one that nobody wanted: what follows is no request. */
     probe_send(fd, PUT("/refuse") CHUNKED "+5\r\nhello\r\n0\r\n\r\n" GET("/memory"));
+    probe_expect(fd, 400, NULL);
+    probe_expect_end(fd);
+    close(fd);
+    /* The same when it breaks behind the answer. */
+    fd = probe_connect(p);
+    probe_send(fd, PUT("/refuse") CHUNKED "5\r\nhe");
     probe_expect(fd, 401, "no");
+    probe_send(fd, "lloXX0\r\n\r\n" GET("/memory"));
     probe_expect_end(fd);
     close(fd);
 }

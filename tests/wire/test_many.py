@@ -8,7 +8,6 @@ import pytest
 from lib.images import Noise
 from lib.mirror import blob_path, check_bytes, is_sanitized
 from lib.rawhttp import Client
-from lib.waiting import wait_until
 
 N_IDLE = 10000
 

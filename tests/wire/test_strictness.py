@@ -9,7 +9,6 @@ import pytest
 from lib.faults import stall
 from lib.images import Noise, simple
 from lib.mirror import blob_path, manifest_path
-from lib.waiting import wait_until
 
 HEAD = b"GET /v2/ HTTP/1.1\r\nHost: mirror.test\r\n"
 SMUGGLED = b"GET /v2/smuggled/tags/list HTTP/1.1\r\nHost: mirror.test\r\n\r\n"

@@ -33,6 +33,7 @@ struct cache_config {
     size_t manifest_memory_bytes; /* bound of manifest bodies and tag records in memory */
     unsigned open_files_max;      /* blobs kept open for the next reader */
     unsigned open_files_valid_s;  /* after this an open blob is looked up on disk again */
+    unsigned fill_running_max;    /* while more run, one that nobody reads is suspended */
     uint64_t fill_near_bytes;     /* a reader this close ahead of a writer waits for it */
     uint64_t fill_memory_bytes;   /* window of a fill that the disk cannot hold */
     unsigned partial_max_age_s;   /* older partial downloads are swept */

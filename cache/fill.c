@@ -160,6 +160,7 @@ void fill_goto_locked(struct fill *f, enum fill_state state)
     if (STATES[state].next)
         return;
     metric_add(METRIC_FILLS_RUNNING, -1);
+    fills_count_end(f->fills);
     metric_inc(f->reason == -EBADMSG ? METRIC_FILLS_WRONG : STATES[state].counter);
     fill_wake_all_locked(f);
     fill_tell_locked(f, NEWS_ENDED);
@@ -233,7 +234,8 @@ static void tell_room(struct fill *f)
     } while (w);
 }
 
-/* Nobody reads. What cannot be kept ends here; else the driver decides. */
+/* Nobody reads. What cannot be kept, or would be one too many, ends here; else the driver decides.
+ */
 static void tell_idle(struct fill *f)
 {
     struct error err;
@@ -247,7 +249,7 @@ static void tell_idle(struct fill *f)
     if (is_unkept)
         fill_break(f, error_set(&err, -ENOSPC, "nobody reads what the disk cannot keep"), false,
                    &err);
-    else
+    else if (!fills_are_crowded(f->fills) || !fill_suspend(f))
         f->driver->idle(f->driver_arg, f);
 }
 

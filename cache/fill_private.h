@@ -164,6 +164,10 @@ struct layout *fills_layout(struct fills *fs);
 struct errands *fills_errands(struct fills *fs);
 struct store *fills_store(struct fills *fs);
 uint64_t fills_near_bytes(const struct fills *fs);
+/* More run than may go on without readers. */
+bool fills_are_crowded(struct fills *fs);
+/* One that was joined has come to its end. */
+void fills_count_end(struct fills *fs);
 uint64_t fills_memory_bytes(const struct fills *fs);
 void fills_lock(struct fills *fs);
 void fills_unlock(struct fills *fs);

@@ -2,6 +2,7 @@
 
 #include "cache/fill.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/alloc.h"
@@ -17,6 +18,8 @@ struct fills {
     struct layout *layout;
     struct errands *errands;
     struct store *store;
+    unsigned running_max;
+    atomic_uint n_running;
     uint64_t near_bytes;
     uint64_t memory_bytes;
     pthread_mutex_t lock; /* guards the buckets and three flags of each fill */
@@ -31,6 +34,8 @@ struct fills *fills_new(struct layout *l, struct errands *errands, struct store 
     fs->layout = l;
     fs->errands = errands;
     fs->store = store;
+    fs->running_max = config->fill_running_max;
+    atomic_init(&fs->n_running, 0);
     fs->near_bytes = config->fill_near_bytes;
     fs->memory_bytes = config->fill_memory_bytes;
     pthread_mutex_init(&fs->lock, NULL);
@@ -50,6 +55,16 @@ struct errands *fills_errands(struct fills *fs)
 struct store *fills_store(struct fills *fs)
 {
     return fs->store;
+}
+
+bool fills_are_crowded(struct fills *fs)
+{
+    return atomic_load(&fs->n_running) > fs->running_max;
+}
+
+void fills_count_end(struct fills *fs)
+{
+    CHECK(atomic_fetch_sub(&fs->n_running, 1) > 0);
 }
 
 uint64_t fills_near_bytes(const struct fills *fs)
@@ -137,6 +152,7 @@ struct fill *fills_join(struct fills *fs, const struct digest *d, bool *is_new)
         f = fill_new(fs, d, worker_current());
         f->is_joinable = true;
         atomic_store(&f->users, 1);
+        atomic_fetch_add(&fs->n_running, 1);
         enter_locked(fs, f);
     }
     fills_unlock(fs);

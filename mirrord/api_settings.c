@@ -8,6 +8,7 @@ const struct api_settings API_SETTINGS_DEFAULT = {
     .stale_retry_s = 5,
     .stale_wait_ms = 5000,
     .manifest_max_bytes = 4 << 20,
+    .questions_max = 512,
     .tags_response_max_bytes = 8 << 20,
     .list_entries_max = 10000,
     .ranges_max = 1024,

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,13 +50,16 @@ enum {
 
 struct question {
     struct pool_job job; /* first: verifying */
+    struct mail drop;    /* brings home that nobody waits */
+    struct worker *home;
     struct resolver *resolver;
     struct question *next; /* in its bucket */
     unsigned refs;         /* guarded by the resolver's lock: one of its own, one per waiter */
     struct resolve_waiter *waiters; /* guarded by the resolver's lock */
     enum question_state state;
     enum resolve_kind kind;
-    bool is_head; /* of the request that runs */
+    bool is_dropping; /* `drop` is on its way; guarded by the resolver's lock */
+    bool is_head;     /* of the request that runs */
     struct fetch *fetch;
     size_t max_bytes;
     struct strbuf body;
@@ -81,6 +85,7 @@ struct resolver {
     struct api *api;
     pthread_mutex_t lock; /* guards all below */
     struct question *buckets[N_BUCKETS];
+    unsigned n_questions; /* in the buckets */
     struct hold holds[N_HOLDS];
 };
 
@@ -274,17 +279,26 @@ static void on_delivery(struct mail *m)
     question_unref(q);
 }
 
-/* Takes the question off the table; nobody joins it any more. Returns those who wait. */
-static struct resolve_waiter *take_waiters(struct question *q)
+/* Takes the question off the table; nobody joins it any more. */
+static void take_off_locked(struct question *q)
 {
     struct resolver *r = q->resolver;
-    struct question **at;
+    struct question **at = bucket_of(r, q->key, q->key_len);
 
-    pthread_mutex_lock(&r->lock);
-    at = bucket_of(r, q->key, q->key_len);
     while (*at != q)
         at = &(*at)->next;
     *at = q->next;
+    CHECK(r->n_questions > 0);
+    r->n_questions--;
+}
+
+/* Takes it off the table and returns those who wait. */
+static struct resolve_waiter *take_waiters(struct question *q)
+{
+    struct resolver *r = q->resolver;
+
+    pthread_mutex_lock(&r->lock);
+    take_off_locked(q);
     struct resolve_waiter *waiters = q->waiters;
     q->waiters = NULL;
     for (struct resolve_waiter *w = waiters; w; w = w->next)
@@ -481,6 +495,31 @@ static void on_done(void *arg, const struct fetch_result *result)
 
 /* --- joining ---------------------------------------------------------------------------------- */
 
+static bool are_too_many_locked(const struct resolver *r)
+{
+    return r->n_questions > api_settings_now(r->api)->questions_max;
+}
+
+/* Home: gives up a question that still has no answer and that nobody waits for. */
+static void on_drop(struct mail *m)
+{
+    struct question *q = (struct question *)((char *)m - offsetof(struct question, drop));
+    struct resolver *r = q->resolver;
+
+    pthread_mutex_lock(&r->lock);
+    q->is_dropping = false;
+    bool is_dropped = q->state == QUESTION_ASKING && !q->waiters && are_too_many_locked(r);
+    if (is_dropped)
+        take_off_locked(q);
+    pthread_mutex_unlock(&r->lock);
+    if (is_dropped) {
+        question_goto(q, QUESTION_ANSWERED);
+        fetch_cancel(&q->fetch);
+        question_unref(q);
+    }
+    question_unref(q);
+}
+
 /* GET and HEAD of a tag are one question: whichever answer comes tells the digest. */
 static size_t make_key(enum resolve_kind kind, struct slice repo, struct slice reference,
                        char out[KEY_SIZE])
@@ -501,6 +540,8 @@ static struct question *question_new(struct resolver *r, enum resolve_kind kind,
     CHECK(repo.len <= sizeof(q->repo) && reference.len <= sizeof(q->reference));
     q->resolver = r;
     q->refs = 1;
+    q->home = worker_current();
+    q->drop.fn = on_drop;
     q->kind = kind;
     q->max_bytes = api_settings_now(r->api)->manifest_max_bytes;
     strbuf_init(&q->body);
@@ -536,6 +577,7 @@ void resolve_ask(struct resolver *r, enum resolve_kind kind, struct slice repo,
         q = question_new(r, kind, repo, reference);
         q->next = *bucket;
         *bucket = q;
+        r->n_questions++;
     }
     q->refs++;
     w->question = q;
@@ -544,6 +586,18 @@ void resolve_ask(struct resolver *r, enum resolve_kind kind, struct slice repo,
     pthread_mutex_unlock(&r->lock);
     if (w->is_first)
         ask(q, kind == RESOLVE_TAG_HEAD || kind == RESOLVE_DIGEST_HEAD);
+}
+
+/* The last one has left: its answer would be kept for the next, unless there are too many. */
+static void maybe_drop_locked(struct question *q)
+{
+    struct resolver *r = q->resolver;
+
+    if (q->waiters || q->is_dropping || !are_too_many_locked(r))
+        return;
+    q->is_dropping = true;
+    q->refs++;
+    worker_post(q->home, &q->drop);
 }
 
 bool resolve_leave(struct resolver *r, struct resolve_waiter *w)
@@ -557,6 +611,7 @@ bool resolve_leave(struct resolver *r, struct resolve_waiter *w)
         while (*at != w)
             at = &(*at)->next;
         *at = w->next;
+        maybe_drop_locked(w->question);
     }
     pthread_mutex_unlock(&r->lock);
     if (can_leave)

@@ -29,6 +29,7 @@ void place_init(struct place *p)
         .manifest_memory_bytes = 1024 * 1024,
         .open_files_max = 64,
         .open_files_valid_s = 60,
+        .fill_running_max = 64,
         .fill_near_bytes = 64 * 1024,
         .fill_memory_bytes = 256 * 1024,
         .partial_max_age_s = 3600,

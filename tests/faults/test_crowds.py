@@ -1,0 +1,51 @@
+"""Many things are asked for by clients that do not stay: what goes on for nobody has a limit."""
+import hashlib
+
+from lib import faults
+from lib.images import Noise
+from lib.mirror import blob_path, manifest_path
+from lib.waiting import wait_until
+
+N_MAX = 8
+N_CLIENTS = 5 * N_MAX
+
+
+def ask(mirror, targets):
+    """One client for each."""
+    clients = []
+    for target in targets:
+        client = mirror.client()
+        client.request(target)
+        clients.append(client)
+    return clients
+
+
+def test_blobs_that_nobody_waits_for(make_mirror, fake):
+    mirror = make_mirror(fake, FILL_RUNNING_MAX=N_MAX)
+    digests = ["sha256:" + hashlib.sha256(b"%d" % n).hexdigest() for n in range(N_CLIENTS)]
+    fake.always("/blobs/", faults.silence())
+    before = mirror.fds()
+    clients = ask(mirror, [blob_path(digest) for digest in digests])
+    wait_until(lambda: mirror.metric("mirrord_fills_running") == N_CLIENTS, "all are asked for")
+    for client in clients:
+        client.reset()
+    wait_until(lambda: mirror.metric("mirrord_fills_running") == N_MAX, "as many go on as may")
+    wait_until(lambda: len([what for what in mirror.leaks(before) if what.endswith(".part")]) == N_MAX, "no more is open")
+
+    fake.behave_well()
+    body = Noise(100000)
+    mirror.check_right(fake.add_blob(body), body)
+
+
+def test_questions_that_nobody_waits_for(make_mirror, fake):
+    mirror = make_mirror(fake, MIRROR_QUESTIONS_MAX=N_MAX)
+    fake.always("/manifests/", faults.silence())
+    clients = ask(mirror, [manifest_path("v%d" % n) for n in range(N_CLIENTS)])
+    wait_until(lambda: mirror.log().count("-> tag ask") == N_CLIENTS, "all are asked for")
+    for client in clients:
+        client.reset()
+    wait_until(lambda: mirror.log().count("asking -> answered") == N_CLIENTS - N_MAX, "the others are dropped")
+
+    fake.behave_well()
+    fake.add_manifest(b"{}", "application/vnd.oci.image.manifest.v1+json", "library/test", "well")
+    assert mirror.get(manifest_path("well")).status == 200

@@ -32,5 +32,7 @@ struct slice slice_trim(struct slice s);
 struct slice slice_cut(struct slice *rest, char sep);
 /* Unsigned decimal, digits only, no sign, no blank. False when empty, foreign or too large. */
 bool slice_to_u64(struct slice s, uint64_t *out);
+/* The value of a hexadecimal digit of either case, or -1. */
+int slice_hex_digit(char c);
 
 #endif

@@ -28,18 +28,6 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* The value of a hex digit, or -1. */
-static int hex_value(char c)
-{
-    if (is_digit(c))
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 static char to_lower(char c)
 {
     return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
@@ -68,8 +56,8 @@ static bool has_only_url_bytes(struct slice s)
         char c = s.ptr[i];
         if (c <= 0x20 || c >= 0x7f || c == '\\')
             return false;
-        if (c == '%' &&
-            (s.len - i < 3 || hex_value(s.ptr[i + 1]) < 0 || hex_value(s.ptr[i + 2]) < 0))
+        if (c == '%' && (s.len - i < 3 || slice_hex_digit(s.ptr[i + 1]) < 0 ||
+                         slice_hex_digit(s.ptr[i + 2]) < 0))
             return false;
     }
     return true;
@@ -384,8 +372,8 @@ bool url_add_decoded(struct strbuf *b, struct slice s)
             strbuf_add_char(b, s.ptr[i]);
             continue;
         }
-        int high = s.len - i >= 3 ? hex_value(s.ptr[i + 1]) : -1;
-        int low = s.len - i >= 3 ? hex_value(s.ptr[i + 2]) : -1;
+        int high = s.len - i >= 3 ? slice_hex_digit(s.ptr[i + 1]) : -1;
+        int low = s.len - i >= 3 ? slice_hex_digit(s.ptr[i + 2]) : -1;
         if (high < 0 || low < 0 || high + low == 0)
             return false;
         strbuf_add_char(b, (char)(high * 16 + low));

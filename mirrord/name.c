@@ -77,23 +77,12 @@ bool name_is_tag(struct slice s)
     return true;
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 /* The byte that the escape at s stands for, or -1. */
 static int escape_value(struct slice s)
 {
     if (s.len < 3)
         return -1;
-    int high = hex_value(s.ptr[1]), low = hex_value(s.ptr[2]);
+    int high = slice_hex_digit(s.ptr[1]), low = slice_hex_digit(s.ptr[2]);
     int c = high * 16 + low;
     return high < 0 || low < 0 ? -1 : c;
 }

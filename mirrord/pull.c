@@ -14,6 +14,7 @@
 #include "cache/fill.h"
 #include "cache/repo.h"
 #include "mirrord/api_error.h"
+#include "mirrord/states.h"
 #include "upstream/fetch.h"
 #include "upstream/upstream.h"
 
@@ -24,13 +25,6 @@ enum { RANGE_FAILURES_MAX = 4 };
 
 enum pull_state { PULL_LOADING, PULL_FETCHING, PULL_RESTING, PULL_ENDED, PULL_STATE_MAX };
 
-struct state_row {
-    const char *name;
-    unsigned next; /* set of allowed next states */
-    const char *turn;
-};
-
-#define TO(state) (1u << (state))
 static const struct state_row STATES[] = {
     [PULL_LOADING] = {"loading", TO(PULL_FETCHING) | TO(PULL_RESTING) | TO(PULL_ENDED), "disk"},
     [PULL_FETCHING] = {"fetching", TO(PULL_RESTING) | TO(PULL_ENDED), "upstream"},
@@ -116,12 +110,17 @@ static void cancel_legs(struct pull *p)
 static void fail(struct pull *p, const struct fetch_result *result)
 {
     enum api_error id = api_error_of_fetch(result, API_ERROR_BLOB_UNKNOWN);
+    struct error err = result->error;
 
+    /* Well, as far as the fetch can tell, and yet of no use. */
+    if (id == API_ERROR_NONE) {
+        id = API_ERROR_BAD_UPSTREAM;
+        error_set(&err, -EPROTO, "the answer ends before the blob does");
+    }
     if (id != API_ERROR_BLOB_UNKNOWN)
-        log_warning(p->prefix, "upstream %s: %s", upstream_name(p->tools.upstream),
-                    result->error.text);
+        log_warning(p->prefix, "upstream %s: %s", upstream_name(p->tools.upstream), err.text);
     cancel_legs(p);
-    fill_fail(p->fill, api_error_pack(id, result->retry_after_s), true, &result->error);
+    fill_fail(p->fill, api_error_pack(id, result->retry_after_s), true, &err);
 }
 
 /* There is no claim at leg->pos. Claims what else of this request is worth reading, be it some way
@@ -294,8 +293,10 @@ static bool survives(struct leg *leg, const struct fetch_result *result)
     if (leg->is_stopped)
         return true;
     if (result->outcome == FETCH_OK) {
-        bool is_short =
-            leg->written == 0 && leg->writer && fill_size(p->fill, &size) && leg->pos < size;
+        /* Without a length in its head an answer may end anywhere. As long as it brings something
+         * the rest is asked for. */
+        bool is_short = leg->written == 0 && fill_size(p->fill, &size) && leg->pos < size &&
+                        leg->pos < leg->end;
         return !is_short;
     }
     /* Asked behind the end: the first bytes will tell where that is. */

@@ -465,6 +465,29 @@ static void test_failures(void **state)
     assert_true(is_kept());
 }
 
+/* An answer without a length ends before the size that is known, and brings nothing. */
+static void test_ends_too_early(void **state)
+{
+    struct client c = {0};
+    int told;
+
+    (void)state;
+    read_part(0, MIB, MIB + 10);
+    wait_ended();
+    site.no_ranges = site.no_size = true;
+    site.size = 0;
+    client_start(&c, 0, 0, END);
+    assert_true(moment_wait(&c.over));
+    moment_fini(&c.over);
+    assert_int_equal(api_error_unpack(c.rc, &told), API_ERROR_BAD_UPSTREAM);
+    wait_ended();
+    site.no_ranges = site.no_size = false;
+    site.size = SIZE;
+    read_part(0, 0, END);
+    wait_ended();
+    assert_true(is_kept());
+}
+
 static void test_goes_on_without_clients(void **state)
 {
     struct client c = {.leave_at = 1};
@@ -511,6 +534,7 @@ int main(void)
         TEST(test_range_far_ahead_of_a_running_request),
         TEST(test_upstream_without_ranges),
         TEST(test_failures),
+        TEST(test_ends_too_early),
         TEST(test_goes_on_without_clients),
         TEST(test_stops_below_its_share_and_resumes),
     };

@@ -29,6 +29,7 @@
 #include "mirrord/api_private.h"
 #include "mirrord/range.h"
 #include "mirrord/resolve.h"
+#include "mirrord/states.h"
 #include "mirrord/txn.h"
 
 enum wait_state {
@@ -41,13 +42,6 @@ enum wait_state {
     WAIT_STATE_MAX
 };
 
-struct state_row {
-    const char *name;
-    unsigned next; /* set of allowed next states */
-    const char *turn;
-};
-
-#define TO(state) (1u << (state))
 static const struct state_row STATES[] = {
     [WAIT_START] = {"start",
                     TO(WAIT_TAG_LOAD) | TO(WAIT_TAG_ASK) | TO(WAIT_BODY_LOAD) | TO(WAIT_ANSWERED),

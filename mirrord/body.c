@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/slice.h"
 #include "mirrord/head.h"
 
 enum body_state {
@@ -56,14 +57,6 @@ uint64_t body_left_min(const struct body *b)
     return b->left;
 }
 
-static int hex_value(unsigned char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static bool is_token(unsigned char c)
 {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
@@ -78,7 +71,7 @@ static bool is_control(unsigned char c)
 /* A byte of the chunk size. Blanks before ';' are not forgiven: proxies disagree about them. */
 static int step_size(struct body *b, unsigned char c)
 {
-    int digit = hex_value(c);
+    int digit = slice_hex_digit((char)c);
 
     if (digit >= 0) {
         b->left = b->left << 4 | (unsigned)digit;

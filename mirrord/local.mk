@@ -5,6 +5,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/daemon.c mirrord/daemon.h \
 	mirrord/privileges.c mirrord/privileges.h \
 	mirrord/settings.c mirrord/settings.h \
+	mirrord/states.h \
 	mirrord/config_load.c mirrord/config_print.c mirrord/config_private.h \
 	mirrord/config_number.c mirrord/config_number.h \
 	mirrord/config_text.c mirrord/config_text.h \

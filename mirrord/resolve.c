@@ -20,18 +20,12 @@
 #include "cache/manifest.h"
 #include "cache/tag.h"
 #include "mirrord/api_private.h"
+#include "mirrord/states.h"
 #include "upstream/fetch.h"
 #include "upstream/upstream.h"
 
 enum question_state { QUESTION_ASKING, QUESTION_VERIFYING, QUESTION_ANSWERED, QUESTION_STATE_MAX };
 
-struct state_row {
-    const char *name;
-    unsigned next; /* set of allowed next states */
-    const char *turn;
-};
-
-#define TO(state) (1u << (state))
 static const struct state_row STATES[] = {
     [QUESTION_ASKING] = {"asking",
                          TO(QUESTION_ASKING) | TO(QUESTION_VERIFYING) | TO(QUESTION_ANSWERED),

@@ -1,6 +1,7 @@
 """The servers that are measured: the mirror, nginx, docker-registry as a proxy, and what stands in front of an upstream."""
 import os
 import shutil
+import subprocess
 
 from content import Failure
 from lib.mirror import Mirror
@@ -190,12 +191,8 @@ class MirrorServer(Server):
 
 def versions():
     """What was compared, for the report."""
-    import subprocess
     def first_line(*command):
         done = subprocess.run(command, capture_output=True, text=True)
         return (done.stdout + done.stderr).strip().splitlines()[0]
     return {"nginx": first_line("nginx", "-v"), "docker-registry": first_line("docker-registry", "--version"),
             "wrk": first_line("wrk", "-v")}
-
-
-__all__ = ["Front", "MirrorServer", "Proxy", "Server", "start_static", "versions"]

@@ -89,11 +89,17 @@ def big_blob(bench):
 # --- cold ----------------------------------------------------------------------------------------
 
 
+def begin_pull(bench, server):
+    """Every pull begins with the manifest: then the server knows its upstream, as a client that asks directly does."""
+    verify(server, [bench.content.by_tag], bench.content.expected())
+
+
 def cold_get(bench, make, blob, row):
     """One client, one blob, on a server that has nothing yet. Returns the server's name and the load's result, with the
     time and the CPU time until the blob is under its final name, too."""
     server = make()
     try:
+        begin_pull(bench, server)
         spent, begin = cpu_s(server), time.monotonic()
         result = run_load(bench.load, server, blob.target)
         row.add_peak(server.name, status_bytes(server, "VmHWM"))
@@ -180,6 +186,7 @@ def stampede(bench):
         front.new_requests(blob.target)
         for _ in range(bench.n_rounds):
             server = bench.cold_mirror(front)
+            begin_pull(bench, server)
             run(server, cold)
             server.wait_kept(blob.digest)
             run(server, warm)

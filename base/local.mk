@@ -14,5 +14,6 @@ base_libbase_a_SOURCES = \
 	base/pool.c base/pool.h \
 	base/slice.c base/slice.h \
 	base/strbuf.c base/strbuf.h \
+	base/thread.c base/thread.h \
 	base/url.c base/url.h \
 	base/worker.c base/worker.h

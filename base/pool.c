@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
+#include "base/thread.h"
 
 struct pool {
     pthread_mutex_t lock; /* guards all below but the threads */
@@ -82,7 +83,7 @@ struct pool *pool_new(unsigned n_threads)
     pthread_cond_init(&p->idle, NULL);
     p->n_threads = n_threads;
     for (unsigned i = 0; i < n_threads; i++)
-        CHECK(pthread_create(&p->threads[i], NULL, pool_main, p) == 0);
+        thread_start(&p->threads[i], pool_main, p);
     return p;
 }
 

@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
+#include "base/thread.h"
 
 /* A first-in first-out run of mails. */
 struct queue {
@@ -162,7 +163,7 @@ void worker_start(struct worker *w)
 {
     CHECK(!w->has_thread);
     w->has_thread = true;
-    CHECK(pthread_create(&w->thread, NULL, worker_main, w) == 0);
+    thread_start(&w->thread, worker_main, w);
 }
 
 static void do_stop(void *arg)

@@ -313,6 +313,22 @@ static int make_admin_server(struct daemon *d, struct error *err)
     return server_listen(d->admin_server, &address, err);
 }
 
+/* From the start until they are listened to they wait: clients can connect before that, and whoever
+ * sees us listening may want us to stop. */
+static void hold_signals(int how)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (size_t i = 0; i < N_SIGNALS; i++) {
+        sigaddset(&set, SIGNALS[i]);
+        /* What libevent puts back in the end: nobody who asks once more cuts the end short. */
+        if (how == SIG_BLOCK)
+            signal(SIGNALS[i], SIG_IGN);
+    }
+    CHECK(pthread_sigmask(how, &set, NULL) == 0);
+}
+
 static void make_events(struct daemon *d)
 {
     struct event_base *base = worker_event_base(d->control);
@@ -320,11 +336,10 @@ static void make_events(struct daemon *d)
 
     d->reloading.fn = reload;
     for (size_t i = 0; i < N_SIGNALS; i++) {
-        /* What libevent puts back in the end: nobody who asks once more cuts the end short. */
-        signal(SIGNALS[i], SIG_IGN);
         d->signals[i] = evsignal_new(base, SIGNALS[i], on_signal, d);
         CHECK(d->signals[i] && evsignal_add(d->signals[i], NULL) == 0);
     }
+    hold_signals(SIG_UNBLOCK);
     d->sweep_timer = event_new(base, -1, EV_PERSIST, on_sweep, d);
     d->grace_timer = evtimer_new(base, on_grace_over, d);
     CHECK(d->sweep_timer && d->grace_timer && event_add(d->sweep_timer, &often) == 0);
@@ -494,6 +509,7 @@ static int set_up_process(const struct config *config, struct error *err)
 {
     enum log_level level = LOG_INFO;
 
+    hold_signals(SIG_BLOCK);
     /* A few arenas are enough: big bytes never pass through malloc. */
     mallopt(M_ARENA_MAX, 2);
     mallopt(M_TRIM_THRESHOLD, 256 * 1024);

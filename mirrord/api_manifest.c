@@ -49,9 +49,12 @@ static const struct state_row STATES[] = {
     [WAIT_TAG_LOAD] = {"tag load", TO(WAIT_TAG_ASK) | TO(WAIT_BODY_LOAD) | TO(WAIT_ANSWERED),
                        "disk"},
     [WAIT_TAG_ASK] = {"tag ask", TO(WAIT_BODY_LOAD) | TO(WAIT_ANSWERED), "upstream"},
-    /* Back to loading: of the remembered manifest, when the new one cannot be had. */
-    [WAIT_BODY_LOAD] = {"body load", TO(WAIT_BODY_ASK) | TO(WAIT_ANSWERED), "disk"},
-    [WAIT_BODY_ASK] = {"body ask", TO(WAIT_BODY_LOAD) | TO(WAIT_ANSWERED), "upstream"},
+    /* Back to loading: of the remembered manifest, when the new one cannot be had. Back to the tag:
+     * when it was believed unasked, and what it is said to point to is nowhere. */
+    [WAIT_BODY_LOAD] = {"body load", TO(WAIT_TAG_ASK) | TO(WAIT_BODY_ASK) | TO(WAIT_ANSWERED),
+                        "disk"},
+    [WAIT_BODY_ASK] = {"body ask", TO(WAIT_TAG_ASK) | TO(WAIT_BODY_LOAD) | TO(WAIT_ANSWERED),
+                       "upstream"},
     [WAIT_ANSWERED] = {"answered", 0, "nobody"},
 };
 _Static_assert(sizeof(STATES) / sizeof(STATES[0]) == WAIT_STATE_MAX, "a row for every state");
@@ -69,7 +72,8 @@ struct manifest_wait {
     struct digest digest; /* of the manifest to send */
     int64_t checked_at_s; /* when the tag was last confirmed to have it */
     enum api_origin origin;
-    bool has_facts; /* told by the upstream for HEAD */
+    bool is_unasked; /* the record was believed without a question */
+    bool has_facts;  /* told by the upstream for HEAD */
     uint64_t size;
     char *media_type;
     struct resolve_waiter waiter;
@@ -269,6 +273,19 @@ static void wait_send_facts(struct manifest_wait *w)
 /* --- the body of a digest --------------------------------------------------------------------- */
 
 static void step_body(struct manifest_wait *w);
+static void ask_tag(struct manifest_wait *w);
+
+/* Neither here nor upstream is the manifest that the remembered tag points to: the tag has moved
+ * since, and where it was is gone. Then the tag is asked about after all. */
+static bool doubt_tag(struct manifest_wait *w)
+{
+    if (!w->is_unasked || w->record.origin != TAG_MIRRORED)
+        return false;
+    w->is_unasked = false;
+    w->has_record = false;
+    ask_tag(w);
+    return true;
+}
 
 /* What the upstream told about the digest, kept for a HEAD answer. */
 static void keep_facts(struct manifest_wait *w, const struct resolve_answer *a)
@@ -301,7 +318,7 @@ static void on_body_answer(void *arg, const struct resolve_answer *a, bool is_fi
         w->checked_at_s = w->record.checked_at_s;
         w->origin = API_ORIGIN_STALE;
         step_body(w);
-    } else {
+    } else if (a->error != API_ERROR_MANIFEST_UNKNOWN || !doubt_tag(w)) {
         w->origin = API_ORIGIN_MISS;
         wait_refuse(w, a->error, a->retry_after_s);
     }
@@ -317,6 +334,8 @@ static void ask_body(struct manifest_wait *w)
     } else if (w->is_head && w->has_facts) {
         wait_send_facts(w);
     } else if (resolve_is_held(w->api->resolver, repo_of(w), digest)) {
+        if (doubt_tag(w))
+            return;
         w->origin = API_ORIGIN_NEGATIVE;
         wait_refuse(w, API_ERROR_MANIFEST_UNKNOWN, 0);
     } else {
@@ -481,6 +500,7 @@ static void step_tag(struct manifest_wait *w, const struct tag_record *record)
     w->has_record = record && record->origin != TAG_ABSENT;
     if (w->has_record)
         w->record = *record;
+    w->is_unasked = verdict == VERDICT_SERVE;
     if (verdict == VERDICT_SERVE || verdict == VERDICT_SERVE_STALE) {
         serve_record(w, verdict == VERDICT_SERVE ? API_ORIGIN_HIT : API_ORIGIN_STALE,
                      w->record.checked_at_s);

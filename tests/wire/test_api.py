@@ -357,6 +357,21 @@ def test_tag_is_gone_upstream(make_mirror, fake, image):
     assert mirror.get(manifest_path(image.digest)).status == 200
 
 
+def test_tag_points_to_what_is_gone(mirror, fake, image):
+    """A HEAD made it remembered; before anybody pulled, it moved, and what it pointed to was removed."""
+    assert mirror.head(manifest_path("latest")).status == 200
+    other = simple(2)
+    fake.add_image(other, "library/test", "latest")
+    del fake.manifest_bytes[image.digest]
+    for _ in range(2):
+        response = mirror.get(manifest_path("latest"))
+        assert response.status == 200 and response.body == other.manifest
+    n = fake.count("/manifests/")
+    assert mirror.get(manifest_path("latest")).body == other.manifest
+    assert fake.count("/manifests/") == n
+    assert mirror.get(manifest_path(image.digest)).status == 404
+
+
 def test_absence_is_remembered_for_a_short_time(make_mirror, fake, image):
     mirror = make_mirror(fake, MIRROR_NEGATIVE_TTL="1s")
     for _ in range(5):

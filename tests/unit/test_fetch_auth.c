@@ -18,15 +18,15 @@
 /* A registry that wants tokens, and the service that gives them. */
 struct realm {
     struct script_server *registry, *service;
-    const char *host;           /* of the realm as the registry names it */
-    const char *challenge_more; /* further parameters */
-    const char *service_answer; /* NULL: a token */
-    atomic_uint generation;     /* tokens of earlier ones are dead */
-    bool refuses_all_tokens;
-    bool refuses_password;   /* the service, with 401 */
-    bool is_silent;          /* 401 without a challenge, except on /v2/ */
-    bool holds_tokens;       /* until script_release */
-    atomic_uint n_passwords; /* that the service saw */
+    const char *host;                     /* of the realm as the registry names it */
+    const char *challenge_more;           /* further parameters */
+    _Atomic(const char *) service_answer; /* NULL: a token */
+    atomic_uint generation;               /* tokens of earlier ones are dead */
+    atomic_bool refuses_all_tokens;
+    atomic_bool refuses_password; /* the service, with 401 */
+    atomic_bool is_silent;        /* 401 without a challenge, except on /v2/ */
+    atomic_bool holds_tokens;     /* until script_release */
+    atomic_uint n_passwords;      /* that the service saw */
 };
 
 /* The clock of mirrord's own files, moved by tests (linked with --wrap). */

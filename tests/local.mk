@@ -256,8 +256,11 @@ list-fuzz-targets:
 	@for program in $(FUZZ_TARGETS); do echo $$program; done
 
 EXTRA_DIST += tests/run tests/lint tests/conftest.py tests/pytest.ini tests/lib tests/data tests/wire tests/faults tests/e2e \
-	tests/bench tests/fuzz/corpus
+	tests/fuzz/corpus \
+	tests/bench/run tests/bench/content.py tests/bench/measure.py tests/bench/servers.py tests/bench/table.py \
+	tests/bench/works.py
 
-# Folders above go into the archive whole, but not what a Python left in them.
+# Folders go into the archive whole, but not what a Python left in them. A folder that holds sources must not be named
+# here: make would take its objects along.
 dist-hook:
 	find $(distdir) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -150,8 +150,13 @@ def test_everything_vanishes(make_mirror, fake):
         mirror.check_right(digest, image.blobs[digest])
     pull()
     mirror.wait_kept(digest)
-    for name in os.listdir(mirror.storage):
-        shutil.rmtree(os.path.join(mirror.storage, name))
+
+    def empty():
+        """The daemon may still be writing links."""
+        for name in os.listdir(mirror.storage):
+            shutil.rmtree(os.path.join(mirror.storage, name), ignore_errors=True)
+        return not os.listdir(mirror.storage)
+    wait_until(empty, "the storage is empty")
     pull()
     mirror.wait_kept(digest)
     pull()

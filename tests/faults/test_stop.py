@@ -6,7 +6,7 @@ import pytest
 
 from lib import faults
 from lib.images import Noise
-from lib.mirror import blob_path, check_bytes, manifest_path
+from lib.mirror import blob_path, manifest_path
 from lib.waiting import wait_until
 
 SIZE = 1 << 20

@@ -19,7 +19,7 @@ struct api_settings {
     unsigned stale_wait_ms;   /* how long a client with a remembered tag waits for the upstream */
     /* Bounds. */
     size_t manifest_max_bytes;
-    unsigned questions_max; /* while more run, one that nobody waits for is dropped */
+    unsigned questions_max;         /* while more run, one that nobody waits for is dropped */
     size_t tags_response_max_bytes; /* of an upstream's tags list */
     unsigned list_entries_max;      /* names in one page of tags or of the catalogue */
     unsigned ranges_max;            /* ranges in one request; more: Range is ignored */

@@ -118,7 +118,7 @@ struct fetch {
     unsigned delay_ms;
     bool is_delay_over;
     struct http_wait *wait; /* own; NULL unless backing off */
-    bool has_probe; /* of the breaker */
+    bool has_probe;         /* of the breaker */
     struct fetch_result result;
 };
 

@@ -63,7 +63,7 @@ struct manifest *manifest_new(const struct digest *d, struct slice media_type, s
     char digest[DIGEST_TEXT_SIZE], type[MANIFEST_TYPE_SIZE];
 
     if (!manifest_type_is_valid(media_type)) {
-        manifest_type_derive(body, type);
+        manifest_type_derive(body, type, NULL);
         media_type = slice_of(type);
     }
     digest_format(d, digest);

@@ -4,9 +4,8 @@
 
 #include <string.h>
 
-#include <jansson.h>
-
 #include "base/check.h"
+#include "base/json_scan.h"
 
 #define TYPE_UNKNOWN "application/octet-stream"
 #define TYPE_OCI_INDEX "application/vnd.oci.image.index.v1+json"
@@ -26,26 +25,70 @@ bool manifest_type_is_valid(struct slice media_type)
     return slash && slash > media_type.ptr && slash < media_type.ptr + media_type.len - 1;
 }
 
-/* By what the document has. */
-static const char *type_of_shape(const json_t *root)
+/* What of a document tells its type. */
+struct traits {
+    struct slice said; /* "mediaType" */
+    bool has_manifests, has_config, has_layers, has_fs_layers, has_signatures;
+};
+
+static void note_member(void *arg, struct slice key, enum json_scan_kind kind, struct slice text)
 {
-    if (json_is_array(json_object_get(root, "manifests")))
+    struct traits *t = arg;
+
+    if (slice_equal(key, SLICE("mediaType")))
+        t->said = kind == JSON_SCAN_STRING ? text : SLICE_NONE;
+    else if (slice_equal(key, SLICE("manifests")))
+        t->has_manifests = kind == JSON_SCAN_ARRAY;
+    else if (slice_equal(key, SLICE("config")))
+        t->has_config = kind == JSON_SCAN_OBJECT;
+    else if (slice_equal(key, SLICE("layers")))
+        t->has_layers = kind == JSON_SCAN_ARRAY;
+    else if (slice_equal(key, SLICE("fsLayers")))
+        t->has_fs_layers = kind == JSON_SCAN_ARRAY;
+    else if (slice_equal(key, SLICE("signatures")))
+        t->has_signatures = true;
+}
+
+static const char *type_of_shape(const struct traits *t)
+{
+    if (t->has_manifests)
         return TYPE_OCI_INDEX;
-    if (json_is_object(json_object_get(root, "config")) &&
-        json_is_array(json_object_get(root, "layers")))
+    if (t->has_config && t->has_layers)
         return TYPE_OCI_MANIFEST;
-    if (json_is_array(json_object_get(root, "fsLayers")))
-        return json_object_get(root, "signatures") ? TYPE_SCHEMA1_SIGNED : TYPE_SCHEMA1;
+    if (t->has_fs_layers)
+        return t->has_signatures ? TYPE_SCHEMA1_SIGNED : TYPE_SCHEMA1;
     return TYPE_UNKNOWN;
 }
 
-void manifest_type_derive(struct slice body, char out[MANIFEST_TYPE_SIZE])
+/* The text of a JSON string, of whose escapes only that of the slash can stand in a media type. */
+static struct slice undo_escapes(struct slice s, char *room)
 {
-    json_t *root = body.len > 0 ? json_loadb(body.ptr, body.len, 0, NULL) : NULL;
-    const char *said = json_string_value(json_object_get(root, "mediaType"));
-    const char *type = said && manifest_type_is_valid(slice_of(said)) ? said : type_of_shape(root);
+    size_t n = 0;
 
-    CHECK(strlen(type) < MANIFEST_TYPE_SIZE);
-    memcpy(out, type, strlen(type) + 1);
-    json_decref(root);
+    if (s.len >= MANIFEST_TYPE_SIZE)
+        return SLICE_NONE;
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.ptr[i] == '\\' && i + 1 < s.len && s.ptr[i + 1] == '/')
+            continue;
+        room[n++] = s.ptr[i];
+    }
+    return (struct slice){room, n};
+}
+
+int manifest_type_derive(struct slice body, char out[MANIFEST_TYPE_SIZE], struct error *err)
+{
+    struct traits traits = {.said = SLICE_NONE};
+    char room[MANIFEST_TYPE_SIZE];
+
+    int rc = json_scan(body, note_member, &traits, err);
+    if (rc < 0)
+        traits = (struct traits){.said = SLICE_NONE};
+    struct slice said = undo_escapes(traits.said, room);
+    bool is_backslash_free = said.len == 0 || !memchr(said.ptr, '\\', said.len);
+    struct slice type =
+        is_backslash_free && manifest_type_is_valid(said) ? said : slice_of(type_of_shape(&traits));
+    CHECK(type.len < MANIFEST_TYPE_SIZE);
+    memcpy(out, type.ptr, type.len);
+    out[type.len] = '\0';
+    return rc;
 }

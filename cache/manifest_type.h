@@ -9,13 +9,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/error.h"
 #include "base/slice.h"
 
 #define MANIFEST_TYPE_SIZE 256 /* with NUL */
 
 /* type/subtype with parameters, printable ASCII, short enough: can stand in a header. */
 bool manifest_type_is_valid(struct slice media_type);
-/* Always a valid one: "application/octet-stream" when the bytes say nothing. */
-void manifest_type_derive(struct slice body, char out[MANIFEST_TYPE_SIZE]);
+/* Always a valid one: "application/octet-stream" when the bytes say nothing. Returns 0, or -EBADMSG
+ * when they are no JSON object. Builds no tree: a hostile manifest of a few megabytes would become
+ * a tree of hundreds. */
+int manifest_type_derive(struct slice body, char out[MANIFEST_TYPE_SIZE], struct error *err);
 
 #endif

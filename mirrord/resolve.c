@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
-
 #include "base/alloc.h"
 #include "base/check.h"
 #include "base/clock.h"
@@ -18,6 +16,7 @@
 #include "base/pool.h"
 #include "base/strbuf.h"
 #include "cache/manifest.h"
+#include "cache/manifest_type.h"
 #include "cache/tag.h"
 #include "mirrord/api_private.h"
 #include "mirrord/states.h"
@@ -367,20 +366,14 @@ static void verify_digest(struct question *q)
 /* The body is a JSON object. Finds the media type in it when the upstream told none. */
 static void verify_json(struct question *q)
 {
-    json_error_t why;
-    json_t *root =
-        json_loadb(q->body.ptr, q->body.len, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &why);
-    const char *type = json_string_value(json_object_get(root, "mediaType"));
+    char derived[MANIFEST_TYPE_SIZE];
 
-    if (!json_is_object(root)) {
+    if (manifest_type_derive((struct slice){q->body.ptr, q->body.len}, derived, &q->error) < 0) {
         q->answer.error = API_ERROR_BAD_UPSTREAM;
-        error_set(&q->error, -EBADMSG, "the manifest is not a JSON object: %s",
-                  root ? "it is something else" : why.text);
-    } else if (!q->media_type[0]) {
-        snprintf(q->media_type, sizeof(q->media_type), "%s",
-                 type ? type : "application/vnd.oci.image.manifest.v1+json");
+        error_wrap(&q->error, "the manifest is not a JSON object");
+    } else if (!manifest_type_is_valid(slice_of(q->media_type))) {
+        snprintf(q->media_type, sizeof(q->media_type), "%s", derived);
     }
-    json_decref(root);
 }
 
 static void do_verify(struct pool_job *job)

@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char type[MANIFEST_TYPE_SIZE];
 
-    manifest_type_derive((struct slice){(const char *)data, size}, type);
+    manifest_type_derive((struct slice){(const char *)data, size}, type, NULL);
     CHECK(manifest_type_is_valid(slice_of(type)));
     return 0;
 }

@@ -133,7 +133,7 @@ static void test_types(void **state)
 
     (void)state;
     for (size_t i = 0; i < N_ROWS(ROWS); i++) {
-        manifest_type_derive(slice_of(ROWS[i].body), type);
+        manifest_type_derive(slice_of(ROWS[i].body), type, NULL);
         assert_string_equal(type, ROWS[i].type);
     }
     assert_false(manifest_type_is_valid(SLICE("/x")));

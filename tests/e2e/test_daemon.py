@@ -157,6 +157,7 @@ def test_ipv6(make_mirror, fake):
     assert mirror.get("/v2/").status == 200
     port = free_port("::1")
     both = make_mirror(fake, REGISTRY_LISTEN="[::1]:%d" % port)
+    wait_until(lambda: can_connect(("::1", port)), "the second listener is there")
     assert rawhttp.get(("::1", port), "/v2/").status == 200 and both.get("/v2/").status == 200
 
 

@@ -71,9 +71,15 @@ class Mirror:
         return self
 
     def is_ready(self):
-        if self.settings.get("ADMIN_LISTEN") == "127.0.0.1:%d" % self.admin_port and not can_connect(self.admin_address):
-            return False
-        return can_connect(self.address)
+        """All its listeners answer."""
+        addresses = [self.address]
+        if self.settings.get("ADMIN_LISTEN") == "127.0.0.1:%d" % self.admin_port:
+            addresses.append(self.admin_address)
+        for name in ("ADMIN_LISTEN", "REGISTRY_LISTEN"):
+            value = self.settings.get(name, "")
+            if value.startswith("unix:"):
+                addresses.append(value[len("unix:"):])
+        return all(can_connect(address) for address in addresses)
 
     def wait_ready(self):
         self.process.wait_ready(self.is_ready, "accepts connections")

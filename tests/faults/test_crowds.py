@@ -1,9 +1,11 @@
 """Many things are asked for by clients that do not stay: what goes on for nobody has a limit."""
 import hashlib
 
+import pytest
+
 from lib import faults
 from lib.images import Noise
-from lib.mirror import blob_path, manifest_path
+from lib.mirror import blob_path, is_sanitized, manifest_path
 from lib.waiting import wait_until
 
 N_MAX = 8
@@ -49,3 +51,19 @@ def test_questions_that_nobody_waits_for(make_mirror, fake):
     fake.behave_well()
     fake.add_manifest(b"{}", "application/vnd.oci.image.manifest.v1+json", "library/test", "well")
     assert mirror.get(manifest_path("well")).status == 200
+
+
+@pytest.mark.skipif(is_sanitized(), reason="memory of an instrumented build says nothing")
+def test_manifests_of_a_million_objects(make_mirror, fake):
+    """A few megabytes of the smallest objects are as large in memory as on the wire."""
+    mirror = make_mirror(fake)
+    digests = []
+    for n in range(8):
+        data = b'{"schemaVersion":2,"n":%d,"manifests":[' % n + b"{}," * 1300000 + b"{}]}"
+        digests.append(fake.add_manifest(data, "application/vnd.oci.image.index.v1+json", "library/test", "t%d" % n))
+    clients = ask(mirror, [manifest_path(digest) for digest in digests])
+    for client in clients:
+        response = client.read_response()
+        assert response.status == 200
+        client.close()
+    assert mirror.peak_rss_bytes() < 200 << 20

@@ -47,6 +47,7 @@ struct worker {
     struct queue mailbox;
 
     struct queue later; /* own thread only, like all below */
+    struct queue turns; /* one of them a turn */
     struct grave *graves;
     void *scratch;
     void *client;
@@ -84,6 +85,20 @@ static void queue_run(struct queue q)
         m->fn(m);
         m = next;
     }
+}
+
+/* Runs the first mail. */
+static void queue_run_one(struct queue *q)
+{
+    struct mail *m = q->first;
+
+    if (!m)
+        return;
+    q->first = m->next;
+    if (!q->first)
+        q->last = NULL;
+    __atomic_store_n(&m->is_posted, false, __ATOMIC_RELEASE);
+    m->fn(m);
 }
 
 static void deliver_mailbox(struct worker *w)
@@ -140,9 +155,11 @@ void worker_run(struct worker *w)
     CHECK(!current);
     current = w;
     while (!w->is_stopping) {
-        int flags = EVLOOP_ONCE | (w->later.first ? EVLOOP_NONBLOCK : 0);
+        bool is_waiting = w->later.first || w->turns.first;
+        int flags = EVLOOP_ONCE | (is_waiting ? EVLOOP_NONBLOCK : 0);
         CHECK(event_base_loop(w->base, flags) >= 0);
         queue_run(queue_take(&w->later));
+        queue_run_one(&w->turns);
         free_buried(w);
     }
     current = NULL;
@@ -186,9 +203,10 @@ void worker_join(struct worker **ww)
         pthread_join(w->thread, NULL);
     CHECK(!current);
     current = w;
-    while (w->mailbox.first || w->later.first || w->graves) {
+    while (w->mailbox.first || w->later.first || w->turns.first || w->graves) {
         deliver_mailbox(w);
         queue_run(queue_take(&w->later));
+        queue_run_one(&w->turns);
         free_buried(w);
     }
     current = NULL;
@@ -265,13 +283,21 @@ void worker_later(struct worker *w, struct mail *m)
     queue_add(&w->later, m);
 }
 
+void worker_in_turn(struct worker *w, struct mail *m)
+{
+    CHECK(worker_is_current(w));
+    if (__atomic_exchange_n(&m->is_posted, true, __ATOMIC_ACQ_REL))
+        return;
+    queue_add(&w->turns, m);
+}
+
 bool worker_is_quiet(struct worker *w)
 {
     CHECK(worker_is_current(w));
     pthread_mutex_lock(&w->lock);
     bool is_quiet = !w->mailbox.first;
     pthread_mutex_unlock(&w->lock);
-    return is_quiet && !w->later.first && !w->graves;
+    return is_quiet && !w->later.first && !w->turns.first && !w->graves;
 }
 
 void worker_bury(struct worker *w, worker_fn free_fn, void *obj)

@@ -50,6 +50,9 @@ void worker_post(struct worker *w, struct mail *m);
 void worker_call(struct worker *w, worker_fn fn, void *arg);
 /* This worker's thread only: m->fn runs later in this turn, before the loop sleeps again. */
 void worker_later(struct worker *w, struct mail *m);
+/* This worker's thread only: m->fn runs in a loop turn of its own. For long pieces of work: only
+ * one of these runs between two looks at what else is ready, however many are waiting. */
+void worker_in_turn(struct worker *w, struct mail *m);
 /* This worker's thread only: free_fn(obj) after this loop turn, when no callback is on the stack.
  */
 void worker_bury(struct worker *w, worker_fn free_fn, void *obj);

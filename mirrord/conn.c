@@ -68,7 +68,9 @@ void conn_goto(struct conn *c, enum conn_state state)
 
 /* --- events ----------------------------------------------------------------------------------- */
 
-/* Runs a connection whose socket can be read or written, or looks whether it is dead. */
+/* Runs a connection whose socket can be read, or looks whether it is dead. One that can be written
+ * waits for its turn: it sends a window, and with many of them at once a small request would wait
+ * for all of their windows. */
 static void on_io(evutil_socket_t fd, short what, void *arg)
 {
     struct conn *c = arg;
@@ -79,7 +81,11 @@ static void on_io(evutil_socket_t fd, short what, void *arg)
             conn_end(c, CONN_REASON_LEFT);
         return;
     }
-    c->is_readable = (what & EV_READ) && c->watch == CONN_WATCH_READ;
+    if (what & EV_WRITE) {
+        worker_in_turn(c->lane->worker, &c->wake);
+        return;
+    }
+    c->is_readable = c->watch == CONN_WATCH_READ;
     conn_run(c);
 }
 

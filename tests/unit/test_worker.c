@@ -112,6 +112,51 @@ static void test_order_in_a_turn(void **state)
     assert_string_equal(turn.order, "melb");
 }
 
+static struct {
+    struct worker *worker;
+    struct mail tick, long_works[3];
+    char order[32];
+    size_t n;
+} turns;
+
+/* Something else that is ready all the time. */
+static void on_tick(struct mail *m)
+{
+    turns.order[turns.n++] = '.';
+    if (turns.n < 8)
+        worker_later(turns.worker, m);
+    else
+        worker_stop(turns.worker);
+}
+
+static void on_long_work(struct mail *m)
+{
+    turns.order[turns.n++] = (char)('a' + (m - turns.long_works));
+}
+
+static void start_long_works(void *arg)
+{
+    (void)arg;
+    worker_later(turns.worker, &turns.tick);
+    for (size_t i = 0; i < N_ROWS(turns.long_works); i++)
+        worker_in_turn(turns.worker, &turns.long_works[i]);
+    worker_in_turn(turns.worker, &turns.long_works[0]);
+}
+
+/* Long works run one a turn, in order, and others have their turn between them. */
+static void test_one_long_work_a_turn(void **state)
+{
+    (void)state;
+    turns.worker = worker_new(0);
+    turns.tick.fn = on_tick;
+    for (size_t i = 0; i < N_ROWS(turns.long_works); i++)
+        turns.long_works[i].fn = on_long_work;
+    worker_call(turns.worker, start_long_works, NULL);
+    worker_run(turns.worker);
+    worker_join(&turns.worker);
+    assert_memory_equal(turns.order, ".a.b.c..", 8);
+}
+
 struct story {
     struct pool_job job;
     struct worker *home;
@@ -165,6 +210,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_mail_arrives),
         cmocka_unit_test(test_order_in_a_turn),
+        cmocka_unit_test(test_one_long_work_a_turn),
         cmocka_unit_test(test_pool),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -58,17 +58,29 @@ class Mirror:
         kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
         return {**kept, **self.settings}
 
-    def start(self, wait=True, pass_fds=(), before_exec=None, environment=None):
+    def start(self):
+        """Starts it and waits until it serves. The kernel may have given our port to somebody meanwhile: then another."""
+        for _ in range(3):
+            self.launch()
+            try:
+                self.wait_ready()
+                return self
+            except AssertionError:
+                if self.process.is_running() or "Address already in use" not in self.process.log():
+                    raise
+            self.port, self.admin_port = free_port(self.host), free_port()
+            self.settings["REGISTRY_PORT"] = str(self.port)
+            if self.settings.get("ADMIN_LISTEN", "").startswith("127.0.0.1:"):
+                self.settings["ADMIN_LISTEN"] = "127.0.0.1:%d" % self.admin_port
+        raise AssertionError("no port is to be had")
+
+    def launch(self):
+        """Starts it and does not wait."""
         assert self.process is None or not self.process.is_running()
         command = [binary()] + self.arguments
         self.n_starts += 1
-        self.process = Process(
-            command, os.path.join(self.folder, "mirrord-%d.log" % self.n_starts),
-            env={**self.environment(), **(environment or {})}, cwd=self.folder, pass_fds=pass_fds,
-            before_exec=before_exec)
-        if wait:
-            self.wait_ready()
-        return self
+        log = os.path.join(self.folder, "mirrord-%d.log" % self.n_starts)
+        self.process = Process(command, log, env=self.environment(), cwd=self.folder)
 
     def is_ready(self):
         """All its listeners answer."""

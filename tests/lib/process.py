@@ -38,19 +38,13 @@ def die_with_parent():
 class Process:
     """One child: its output goes to a file, and it is ended by its own pid."""
 
-    def __init__(self, command, log, env=None, cwd=None, pass_fds=(), before_exec=None):
+    def __init__(self, command, log, env=None, cwd=None):
         self.command = [str(word) for word in command]
         self.log_path = str(log)
-
-        def prepare():
-            die_with_parent()
-            if before_exec is not None:
-                before_exec()
-
         with open(self.log_path, "ab") as output:
             self.child = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, cwd=cwd,
-                pass_fds=pass_fds, preexec_fn=prepare)
+                preexec_fn=die_with_parent)
         self.pid = self.child.pid
 
     def log(self):

@@ -323,7 +323,7 @@ def test_tag_moves(make_mirror, fake, image):
 
 
 def test_tag_expires(make_mirror, fake, image):
-    mirror = make_mirror(fake, MIRROR_TAGS_CACHE_TTL="1s")
+    mirror = make_mirror(fake, MIRROR_TAGS_CACHE_TTL="3s")
     mirror.get(manifest_path("latest"))
     other = simple(2)
     fake.add_image(other, "library/test", "latest")

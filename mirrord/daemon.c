@@ -41,6 +41,7 @@ static const int SIGNALS[] = {SIGTERM, SIGINT, SIGHUP};
 
 struct daemon {
     const struct config_source *source;
+    char *const *argv;
     struct config *config; /* the one in force */
     struct pool *pool;
     struct worker *control; /* this thread: signals, admin listener, sweeps */
@@ -124,7 +125,7 @@ static void stop(struct daemon *d)
 static void apply(struct daemon *d)
 {
     struct server_limits limits = settings_limits(d->config);
-    struct api_settings api = settings_api(d->config);
+    struct api_settings api = settings_api(d->config, d->argv);
     enum log_level level = LOG_INFO;
 
     log_level_parse(config_str(d->config, OPT_LOGLEVEL), &level);
@@ -232,7 +233,7 @@ static int make_parts(struct daemon *d, struct error *err)
         .cache = d->cache,
         .pool = d->pool,
         .upstream = d->upstream,
-        .settings = settings_api(d->config),
+        .settings = settings_api(d->config, d->argv),
     };
     d->api = api_new(&api);
     d->admin = (struct admin){.cache = d->cache, .upstream = d->upstream};
@@ -519,9 +520,9 @@ static int set_up_process(const struct config *config, struct error *err)
     return log_set_file(config_str(config, OPT_REGISTRY_ERROR_LOG_FILE), err);
 }
 
-int daemon_run(const struct config_source *source, struct config *config)
+int daemon_run(const struct config_source *source, struct config *config, char *const *argv)
 {
-    struct daemon d = {.source = source, .config = config_ref(config)};
+    struct daemon d = {.source = source, .argv = argv, .config = config_ref(config)};
     struct error err = {0};
 
     int rc = set_up_process(config, &err);

@@ -77,21 +77,21 @@ static int check(const struct config_source *source)
     return rc;
 }
 
-static int run(const struct config_source *source)
+static int run(const struct config_source *source, char *const *argv)
 {
     struct config *config = load(source);
 
     if (!config)
         return EXIT_USAGE;
-    int rc = daemon_run(source, config);
+    int rc = daemon_run(source, config, argv);
     config_unref(&config);
     return rc;
 }
 
-static int obey(const char *command, const struct config_source *source)
+static int obey(const char *command, const struct config_source *source, char *const *argv)
 {
     if (strcmp(command, "run") == 0)
-        return run(source);
+        return run(source, argv);
     if (strcmp(command, "check") == 0)
         return check(source);
     if (strcmp(command, "sample") == 0)
@@ -126,5 +126,5 @@ int main(int argc, char **argv)
         else
             command = "";
     }
-    return obey(optind == argc ? command : "", &source);
+    return obey(optind == argc ? command : "", &source, argv);
 }

@@ -69,7 +69,7 @@ static int64_t seconds(const struct config *config, enum option id)
     return (int64_t)(config_ms(config, id) / 1000);
 }
 
-struct api_settings settings_api(const struct config *config)
+struct api_settings settings_api(const struct config *config, char *const *argv)
 {
     return (struct api_settings){
         .tags_cache_ttl_s = seconds(config, OPT_MIRRORING_TAGS_CACHE_TTL),
@@ -91,6 +91,7 @@ struct api_settings settings_api(const struct config *config)
         .has_source = config_str(config, OPT_MIRRORING_SOURCE) != NULL,
         .standalone = config_bool(config, OPT_STANDALONE),
         .debug = config_bool(config, OPT_DEBUG),
+        .argv = (const char *const *)argv,
     };
 }
 

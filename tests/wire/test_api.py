@@ -1,5 +1,6 @@
 """What a client of a registry asks: names, answers, header fields and errors of the pull side."""
 import json
+import os
 import re
 import threading
 import time
@@ -174,6 +175,7 @@ def test_legacy_pages(make_mirror, fake):
     response = debugging.get("/_ping")
     assert response["x-docker-registry-config"] == "local"
     assert {"host", "launch", "versions"} <= set(response.json())
+    assert os.path.basename(response.json()["launch"][0]) == "mirrord"
     alone = make_mirror(None, STANDALONE="true")
     assert alone.get("/_ping")["x-docker-registry-standalone"] == "True"
 

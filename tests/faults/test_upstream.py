@@ -193,13 +193,14 @@ def test_flipped_byte(setting, at):
 
 
 def test_byte_flipped_once(setting):
-    """A client that comes again gets the right bytes: nothing of the wrong ones is resumed."""
+    """A client that comes again gets the right bytes: nothing of the wrong ones is resumed. The first one gets a body
+    that ends short, or an error when all was found wrong before its head went out."""
     setting.fake.script(setting.digest, faults.flip(5))
     with setting.mirror.client(timeout_s=30) as client:
         client.request(setting.path)
         response = client.read_head()
         data = client.read_body(response.length)
-        if len(data) == response.length:
+        if response.status == 200 and len(data) == response.length:
             check_bytes(data, setting.body)
     setting.check_after()
 
@@ -238,7 +239,7 @@ def test_bytes_of_a_wrong_range(setting, by):
         client.request(setting.path)
         response = client.read_head()
         data = client.read_body(response.length)
-        if len(data) == response.length:
+        if response.status == 200 and len(data) == response.length:
             check_bytes(data, setting.body)
     setting.check_after()
 

@@ -6,6 +6,7 @@ base_libbase_a_SOURCES = \
 	base/clock.c base/clock.h \
 	base/digest.c base/digest.h \
 	base/error.c base/error.h \
+	base/glob.c base/glob.h \
 	base/http_call.c base/http_call.h \
 	base/http_client.c base/http_client.h base/http_client_private.h \
 	base/http_wait.c base/http_wait.h \

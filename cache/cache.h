@@ -1,11 +1,16 @@
 /*
  * What is kept: the public face of the folder.
  *
- *   store      blobs on disk under their final names, and the open ones in memory   cache/store.h
- *   fills      blobs being written, with their readers                              cache/fill.h
- *   manifests  manifest bodies in memory, backed by the store cache/manifest.h tags       which
- * digest a tag had, when it was last confirmed                   cache/tag.h repos      what a
- * repository holds, in the layout of registry:2                 cache/repo.h
+ *   store      blobs on disk under their final names, and the open ones     cache/store.h
+ *   fills      blobs being fetched, with their readers                      cache/fill.h
+ *   uploads    blobs being pushed                                           cache/upload.h
+ *   manifests  manifest bodies in memory, backed by the store               cache/manifest.h
+ *   tags       which digest a tag has, pushed or mirrored                   cache/tag.h
+ *   links      which repository has which blob and which manifest           cache/link.h
+ *   referrers  which manifests refer to another                             cache/referrers.h
+ *   repos      lists of what is there                                       cache/repo.h
+ *   vouches    what the garbage collector must leave alone                  cache/vouch.h
+ *   gc         the garbage collector                                        cache/gc.h
  *
  * One struct cache per process, made at start, shared by all workers; each part says at its
  * functions which thread may call them. Storage is the only truth: all that is in memory here may
@@ -26,6 +31,11 @@ struct fills;
 struct manifests;
 struct tags;
 struct repos;
+struct links;
+struct vouches;
+struct uploads;
+struct referrers;
+struct gc;
 
 struct cache_config {
     const char *storage_path;     /* the root; made when missing */
@@ -37,6 +47,10 @@ struct cache_config {
     uint64_t fill_near_bytes;     /* a reader this close ahead of a writer waits for it */
     uint64_t fill_memory_bytes;   /* window of a fill that the disk cannot hold */
     unsigned partial_max_age_s;   /* older partial downloads are swept */
+    unsigned upload_max_age_s;    /* uploads that nobody wrote to for this long are swept */
+    unsigned uploads_open_max;    /* idle ones beyond that are closed, to be opened again */
+    unsigned gc_grace_s;          /* nothing younger, or vouched for since, is garbage */
+    unsigned gc_batch;            /* files the collector looks at in one go */
 };
 
 /* Makes the folders; does not walk them. Blocking: call at start, before the loops run. */
@@ -53,6 +67,11 @@ struct fills *cache_fills(struct cache *c);
 struct manifests *cache_manifests(struct cache *c);
 struct tags *cache_tags(struct cache *c);
 struct repos *cache_repos(struct cache *c);
+struct links *cache_links(struct cache *c);
+struct vouches *cache_vouches(struct cache *c);
+struct uploads *cache_uploads(struct cache *c);
+struct referrers *cache_referrers(struct cache *c);
+struct gc *cache_gc(struct cache *c);
 
 /* Removes partial downloads older than partial_max_age_s, off the loop. Call at start and then
  * now and again; any thread. */

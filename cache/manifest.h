@@ -7,7 +7,9 @@
 #define CACHE_MANIFEST_H
 
 #include "base/digest.h"
+#include "base/error.h"
 #include "base/slice.h"
+#include "cache/origin.h"
 
 struct manifest;
 struct manifests;
@@ -39,5 +41,10 @@ void manifests_load(struct manifests *ms, struct slice repo, const struct digest
 typedef void (*manifest_kept_fn)(void *arg, int rc);
 void manifests_keep(struct manifests *ms, struct slice repo, struct manifest *m,
                     manifest_kept_fn done, void *arg);
+
+/* Pool threads. Puts it into the store and links it into the repository as a revision, both
+ * durably, then into the memory front. Idempotent. */
+int manifests_put_now(struct manifests *ms, struct slice repo, struct manifest *m,
+                      const struct origin *origin, struct error *err);
 
 #endif

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/digest.h"
+#include "base/error.h"
 #include "base/slice.h"
 
 struct tags;
@@ -41,5 +42,15 @@ void tags_load(struct tags *ts, struct slice repo, struct slice tag, tag_load_fn
 /* Remembers at once in memory, and (but for TAG_ABSENT) off the loop in the storage. Any worker. */
 void tags_put(struct tags *ts, struct slice repo, struct slice tag,
               const struct tag_record *record);
+
+/* Pool threads. A push: the tag points to this digest from now on, durably. What is mirrored under
+ * the same name never overwrites it. */
+int tags_push_now(struct tags *ts, struct slice repo, struct slice tag, const struct digest *d,
+                  struct error *err);
+/* Pool threads. Removes the tag, pushed or mirrored, durably. -ENOENT when there is none. */
+int tags_remove_now(struct tags *ts, struct slice repo, struct slice tag, struct error *err);
+/* Pool threads. The same for all tags of the repository that point to this digest. */
+int tags_remove_digest_now(struct tags *ts, struct slice repo, const struct digest *d,
+                           struct error *err);
 
 #endif

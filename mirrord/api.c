@@ -152,12 +152,44 @@ void api_free(struct api **aa)
 
 typedef void (*handler_fn)(const struct api_request *q);
 
-static const handler_fn HANDLERS[ROUTE_MAX] = {
-    [ROUTE_ROOT] = api_root_handle,         [ROUTE_PING] = api_ping_handle,
-    [ROUTE_VERSION] = api_version_handle,   [ROUTE_CATALOG] = api_catalog_handle,
-    [ROUTE_MANIFEST] = api_manifest_handle, [ROUTE_BLOB] = api_blob_handle,
-    [ROUTE_TAGS] = api_tags_handle,
+/* Who answers what. A method that route_parse lets through and that has no handler is refused. */
+struct handler_row {
+    handler_fn read; /* GET and HEAD */
+    handler_fn post, put, patch, delete;
 };
+
+/* clang-format off */
+static const struct handler_row HANDLERS[ROUTE_MAX] = {
+    [ROUTE_ROOT]     = {.read = api_root_handle},
+    [ROUTE_PING]     = {.read = api_ping_handle},
+    [ROUTE_VERSION]  = {.read = api_version_handle},
+    [ROUTE_CATALOG]  = {.read = api_catalog_handle},
+    [ROUTE_MANIFEST] = {.read = api_manifest_handle},
+    [ROUTE_BLOB]     = {.read = api_blob_handle},
+    [ROUTE_TAGS]     = {.read = api_tags_handle},
+};
+/* clang-format on */
+
+static handler_fn handler_of(enum route_id id, enum http_method method)
+{
+    const struct handler_row *row = &HANDLERS[id];
+
+    switch (method) {
+    case HTTP_GET:
+    case HTTP_HEAD:
+        return row->read;
+    case HTTP_POST:
+        return row->post;
+    case HTTP_PUT:
+        return row->put;
+    case HTTP_PATCH:
+        return row->patch;
+    case HTTP_DELETE:
+        return row->delete;
+    default:
+        return NULL;
+    }
+}
 
 /* Says what is wrong, with the part of the path that it is about. */
 static void refuse(struct txn *txn, enum api_error error, const struct route *route)
@@ -182,16 +214,22 @@ void api_handle(struct txn *txn, void *ctx)
     const struct head *head = txn_head(txn);
     struct route route;
     char canonical[NAME_HUB_SIZE];
-    struct api_request q = {
-        .api = ctx, .txn = txn, .is_head = head->method == HTTP_HEAD, .route = &route};
+    struct api_request q = {.api = ctx,
+                            .txn = txn,
+                            .method = head->method,
+                            .is_head = head->method == HTTP_HEAD,
+                            .route = &route};
 
     enum api_error error = route_parse(head->method, head->path, head->query, &route);
+    handler_fn handler = handler_of(route.id, head->method);
+
+    if (error == API_ERROR_NONE && !handler)
+        error = API_ERROR_METHOD;
     if (error != API_ERROR_NONE) {
         refuse(txn, error, &route);
         return;
     }
     if (route.repo.ptr)
         q.repo = (struct slice){canonical, name_canonical(route.repo, q.api->is_hub, canonical)};
-    CHECK(HANDLERS[route.id]);
-    HANDLERS[route.id](&q);
+    handler(&q);
 }

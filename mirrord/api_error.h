@@ -30,6 +30,20 @@ enum api_error {
     API_ERROR_MANIFEST_UNKNOWN,
     API_ERROR_METHOD,
     API_ERROR_RANGE,
+    API_ERROR_UPLOAD_UNKNOWN,
+    API_ERROR_UPLOAD_BUSY,    /* another request is writing it */
+    API_ERROR_UPLOAD_INVALID, /* what was sent does not fit what was announced */
+    API_ERROR_UPLOAD_RANGE,   /* not where the upload ends */
+    API_ERROR_DIGEST_WRONG,   /* the content has another one */
+    API_ERROR_SIZE_INVALID,
+    API_ERROR_BLOB_TOO_LARGE,
+    API_ERROR_MANIFEST_INVALID,
+    API_ERROR_MANIFEST_BLOB_UNKNOWN,
+    API_ERROR_MANIFEST_TOO_LARGE,
+    API_ERROR_PUSH_DENIED,
+    API_ERROR_DELETE_DISABLED,
+    API_ERROR_DISK_FULL,
+    API_ERROR_BODY_TIMEOUT,
     API_ERROR_DENIED,
     API_ERROR_THROTTLED,
     API_ERROR_STORAGE,
@@ -42,7 +56,7 @@ enum api_error {
 
 /* What one occurrence adds to its row; all may be empty. */
 struct api_error_info {
-    const char *detail_key;    /* "name", "Tag", "digest" */
+    const char *detail_key;    /* "name", "Tag", "digest", "reason" */
     struct slice detail_value; /* foreign bytes are fine: they are escaped */
     int retry_after_s;         /* for 429 and 503; <= 0: a default */
     const char *allow;         /* for 405 */

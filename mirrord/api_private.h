@@ -55,6 +55,7 @@ struct api {
 struct api_request {
     struct api *api;
     struct txn *txn;
+    enum http_method method;
     bool is_head;
     const struct route *route;
     struct slice repo; /* as the upstream and the storage call it */

@@ -23,6 +23,21 @@ struct api_settings {
     size_t tags_response_max_bytes; /* of an upstream's tags list */
     unsigned list_entries_max;      /* names in one page of tags or of the catalogue */
     unsigned ranges_max;            /* ranges in one request; more: Range is ignored */
+    /* Pushes. */
+    uint64_t blob_max_bytes; /* UINT64_MAX: any size */
+    size_t push_manifest_max_bytes;
+    unsigned manifest_depth_max;
+    unsigned tags_max;        /* of one manifest in one request */
+    uint64_t chunk_min_bytes; /* 0: not told */
+    bool accepts_sparse;      /* manifests whose references are missing */
+    bool can_delete;
+    /* Lists, NULL-terminated; NULL: empty. Their syntax has been checked. */
+    const char *const *push_repositories;
+    const char *const *push_networks;
+    const char *const *precedence;
+    /* Referrers. */
+    int64_t referrers_ttl_s;
+    size_t referrers_max_bytes; /* of an upstream's list */
     /* Fills. */
     unsigned fill_continue_percent; /* goes on without clients from this share on; 0: always */
     uint64_t fill_range_align;      /* ranges fetched ahead are widened to multiples of this */

@@ -272,8 +272,9 @@ static int add_item(struct reading *r, struct slice item)
     if ((r->row->flags & OPTION_F_ADDRESSES) &&
         (address_parse(item, &address, NULL) < 0 || address.kind == ADDRESS_OFF))
         return refuse(r, "has an element that is not an address");
-    r->value->items = xrealloc(r->value->items, (r->value->n_items + 1) * sizeof(*r->value->items));
+    r->value->items = xrealloc(r->value->items, (r->value->n_items + 2) * sizeof(*r->value->items));
     r->value->items[r->value->n_items++] = xmemdup0(item.ptr, item.len);
+    r->value->items[r->value->n_items] = NULL;
     return 0;
 }
 

@@ -87,6 +87,11 @@ size_t config_list_len(const struct config *c, enum option id)
     return value_of(c, id, 1u << OPTION_LIST)->n_items;
 }
 
+const char *const *config_list(const struct config *c, enum option id)
+{
+    return (const char *const *)value_of(c, id, 1u << OPTION_LIST)->items;
+}
+
 const char *config_list_item(const struct config *c, enum option id, size_t i)
 {
     const struct config_value *v = value_of(c, id, 1u << OPTION_LIST);

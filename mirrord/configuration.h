@@ -49,6 +49,8 @@ bool config_bool(const struct config *c, enum option id); /* false when null */
 uint64_t config_bytes(const struct config *c, enum option id);
 uint64_t config_ms(const struct config *c, enum option id); /* DURATION in milliseconds */
 size_t config_list_len(const struct config *c, enum option id);
+/* All of them, NULL-terminated; NULL for an empty list. */
+const char *const *config_list(const struct config *c, enum option id);
 const char *config_list_item(const struct config *c, enum option id, size_t i);
 bool config_is_null(const struct config *c, enum option id);
 /* Whether the file or the environment said something other than null. */

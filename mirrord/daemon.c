@@ -213,11 +213,8 @@ static int make_upstream(struct daemon *d, struct error *err)
 {
     if (!config_str(d->config, OPT_MIRRORING_SOURCE))
         return 0;
-    const char **realms = settings_realms(d->config);
-    struct upstream_config config = settings_upstream(d->config, realms);
-    int rc = upstream_new(&config, &d->upstream, err);
-    free(realms);
-    return rc;
+    struct upstream_config config = settings_upstream(d->config);
+    return upstream_new(&config, &d->upstream, err);
 }
 
 static int make_parts(struct daemon *d, struct error *err)

@@ -28,6 +28,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/name.c mirrord/name.h \
 	mirrord/name_page.c mirrord/name_page.h \
 	mirrord/pull.c mirrord/pull.h \
+	mirrord/query.c mirrord/query.h \
 	mirrord/range.c mirrord/range.h \
 	mirrord/range_body.c mirrord/range_body.h \
 	mirrord/resolve.c mirrord/resolve.h \

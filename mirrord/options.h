@@ -42,13 +42,15 @@ enum option_type {
 };
 
 enum option_flag {
-    OPTION_F_SECRET = 1 << 0,    /* never printed */
-    OPTION_F_UNBUILT = 1 << 1,   /* legacy: known and checked, but without effect so far */
-    OPTION_F_RELOAD = 1 << 2,    /* SIGHUP applies a change, others need a restart */
-    OPTION_F_SPLIT = 1 << 3,     /* list: a plain text is split at commas and blanks */
-    OPTION_F_ADDRESSES = 1 << 4, /* list: every element is a listen address */
-    OPTION_F_DRIVER = 1 << 5,    /* belongs to a storage driver: the environment counts only where
-                                    the file asks for it, and only such flavors print it */
+    OPTION_F_SECRET = 1 << 0,     /* never printed */
+    OPTION_F_UNBUILT = 1 << 1,    /* legacy: known and checked, but without effect so far */
+    OPTION_F_RELOAD = 1 << 2,     /* SIGHUP applies a change, others need a restart */
+    OPTION_F_SPLIT = 1 << 3,      /* list: a plain text is split at commas and blanks */
+    OPTION_F_ADDRESSES = 1 << 4,  /* list: every element is a listen address */
+    OPTION_F_NETWORKS = 1 << 6,   /* list: every element is an address with a prefix length */
+    OPTION_F_PRECEDENCE = 1 << 7, /* list: every element is pattern=rule */
+    OPTION_F_DRIVER = 1 << 5,     /* belongs to a storage driver: the environment counts only where
+                                     the file asks for it, and only such flavors print it */
 };
 
 struct option_row {

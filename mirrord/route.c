@@ -10,15 +10,28 @@
 struct row {
     const char *name;
     const char *allow;
+    unsigned methods; /* the same as a set */
 };
 
+#define BIT(method) (1u << (method))
+#define READ (BIT(HTTP_GET) | BIT(HTTP_HEAD))
+
+/* clang-format off */
 static const struct row ROWS[] = {
-    [ROUTE_UNKNOWN] = {"unknown", ""},          [ROUTE_ROOT] = {"root", "GET, HEAD"},
-    [ROUTE_PING] = {"ping", "GET, HEAD"},       [ROUTE_VERSION] = {"version", "GET, HEAD"},
-    [ROUTE_CATALOG] = {"catalog", "GET, HEAD"}, [ROUTE_MANIFEST] = {"manifest", "GET, HEAD"},
-    [ROUTE_BLOB] = {"blob", "GET, HEAD"},       [ROUTE_TAGS] = {"tags", "GET, HEAD"},
-    [ROUTE_UPLOAD] = {"upload", "GET, HEAD"},
+    [ROUTE_UNKNOWN]   = {"unknown", "", 0},
+    [ROUTE_ROOT]      = {"root", "GET, HEAD", READ},
+    [ROUTE_PING]      = {"ping", "GET, HEAD", READ},
+    [ROUTE_VERSION]   = {"version", "GET, HEAD", READ},
+    [ROUTE_CATALOG]   = {"catalog", "GET, HEAD", READ},
+    [ROUTE_MANIFEST]  = {"manifest", "GET, HEAD, PUT, DELETE", READ | BIT(HTTP_PUT) | BIT(HTTP_DELETE)},
+    [ROUTE_BLOB]      = {"blob", "GET, HEAD, DELETE", READ | BIT(HTTP_DELETE)},
+    [ROUTE_TAGS]      = {"tags", "GET, HEAD", READ},
+    [ROUTE_UPLOADS]   = {"uploads", "POST", BIT(HTTP_POST)},
+    [ROUTE_UPLOAD]    = {"upload", "GET, HEAD, PATCH, PUT, DELETE",
+                         READ | BIT(HTTP_PATCH) | BIT(HTTP_PUT) | BIT(HTTP_DELETE)},
+    [ROUTE_REFERRERS] = {"referrers", "GET, HEAD", READ},
 };
+/* clang-format on */
 _Static_assert(sizeof(ROWS) / sizeof(ROWS[0]) == ROUTE_MAX, "a row for every route");
 
 const char *route_name(enum route_id id)
@@ -51,12 +64,14 @@ static void read_resource(struct slice rest, struct route *out)
     if (slice_equal(kind, SLICE("manifests"))) {
         out->id = ROUTE_MANIFEST;
     } else if (slice_equal(kind, SLICE("blobs"))) {
-        out->id = slice_equal(last, SLICE("uploads")) ? ROUTE_UPLOAD : ROUTE_BLOB;
+        out->id = slice_equal(last, SLICE("uploads")) ? ROUTE_UPLOADS : ROUTE_BLOB;
+    } else if (slice_equal(kind, SLICE("referrers"))) {
+        out->id = ROUTE_REFERRERS;
     } else if (slice_equal(kind, SLICE("tags")) && slice_equal(last, SLICE("list"))) {
         out->id = ROUTE_TAGS;
     } else if (slice_equal(kind, SLICE("uploads"))) {
         if (slice_equal(cut_last(&before), SLICE("blobs"))) {
-            out->id = ROUTE_UPLOAD;
+            out->id = last.len > 0 ? ROUTE_UPLOAD : ROUTE_UPLOADS;
             out->repo = before;
         }
     }
@@ -104,12 +119,13 @@ static enum api_error check_parts(struct route *out)
 {
     if (!name_is_repo(out->repo))
         return API_ERROR_NAME_INVALID;
-    if (out->id == ROUTE_TAGS)
+    if (out->id == ROUTE_TAGS || out->id == ROUTE_UPLOADS || out->id == ROUTE_UPLOAD)
         return API_ERROR_NONE;
     out->is_digest = digest_parse(out->reference, &out->digest);
     if (out->is_digest)
         return API_ERROR_NONE;
-    if (out->id == ROUTE_BLOB || memchr(out->reference.ptr, ':', out->reference.len))
+    if (out->id == ROUTE_BLOB || out->id == ROUTE_REFERRERS ||
+        memchr(out->reference.ptr, ':', out->reference.len))
         return API_ERROR_DIGEST_INVALID;
     return name_is_tag(out->reference) ? API_ERROR_NONE : API_ERROR_TAG_INVALID;
 }
@@ -129,10 +145,9 @@ enum api_error route_parse(enum http_method method, struct slice path, struct sl
     read_path(path, out);
     if (out->id == ROUTE_UNKNOWN)
         return API_ERROR_PATH_UNKNOWN;
-    /* Uploads have no method here; Allow names those of the resources that clients look for. */
-    if (out->id == ROUTE_UPLOAD || (method != HTTP_GET && method != HTTP_HEAD))
+    if (!(ROWS[out->id].methods & BIT(method)))
         return API_ERROR_METHOD;
-    if (out->id == ROUTE_CATALOG || out->id == ROUTE_TAGS) {
+    if (out->id == ROUTE_CATALOG || out->id == ROUTE_TAGS || out->id == ROUTE_REFERRERS) {
         enum api_error error = read_query(query, out);
         if (error != API_ERROR_NONE)
             return error;

@@ -4,7 +4,8 @@
  * something had to be decoded, so it lives as long as both.
  *
  * /v2/<name>/manifests/<tag or digest>   /v2/<name>/blobs/<digest>   /v2/<name>/tags/list
- * /v2/<name>/blobs/uploads/…   /v2/_catalog   /v2   /v2/   /   /_ping   /v1/_ping
+ * /v2/<name>/blobs/uploads/   /v2/<name>/blobs/uploads/<id>   /v2/<name>/referrers/<digest>
+ * /v2/_catalog   /v2   /v2/   /   /_ping   /v1/_ping
  *
  * Names may contain components such as "manifests", so paths are read from their end.
  */
@@ -29,7 +30,9 @@ enum route_id {
     ROUTE_MANIFEST,
     ROUTE_BLOB,
     ROUTE_TAGS,
-    ROUTE_UPLOAD,
+    ROUTE_UPLOADS, /* where uploads begin */
+    ROUTE_UPLOAD,  /* one upload; its id, not judged here, is the reference */
+    ROUTE_REFERRERS,
     ROUTE_MAX
 };
 
@@ -38,9 +41,9 @@ enum route_id {
 
 struct route {
     enum route_id id;
-    const char *allow;      /* methods of this resource, for 405 */
+    const char *allow;      /* methods that this resource can have, for 405 */
     struct slice repo;      /* valid by name_is_repo */
-    struct slice reference; /* tag or digest, as text */
+    struct slice reference; /* tag, digest, or id of an upload, as text */
     bool is_digest;
     struct digest digest;
     bool has_n;

@@ -2,10 +2,8 @@
 
 #include "mirrord/settings.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/alloc.h"
 #include "mirrord/configuration.h"
 
 struct cache_config settings_cache(const struct config *config, struct pool *pool)
@@ -20,17 +18,11 @@ struct cache_config settings_cache(const struct config *config, struct pool *poo
         .fill_near_bytes = config_bytes(config, OPT_FILL_NEAR_BYTES),
         .fill_memory_bytes = config_bytes(config, OPT_FILL_MEMORY_WINDOW),
         .partial_max_age_s = (unsigned)(config_ms(config, OPT_FILL_PARTIAL_MAX_AGE) / 1000),
+        .upload_max_age_s = (unsigned)(config_ms(config, OPT_PUSH_UPLOAD_MAX_AGE) / 1000),
+        .uploads_open_max = (unsigned)config_int(config, OPT_PUSH_UPLOADS_OPEN_MAX),
+        .gc_grace_s = (unsigned)(config_ms(config, OPT_GC_GRACE) / 1000),
+        .gc_batch = (unsigned)config_int(config, OPT_GC_BATCH),
     };
-}
-
-const char **settings_realms(const struct config *config)
-{
-    size_t n = config_list_len(config, OPT_MIRRORING_REALMS);
-    const char **realms = xcalloc(n + 1, sizeof(*realms));
-
-    for (size_t i = 0; i < n; i++)
-        realms[i] = config_list_item(config, OPT_MIRRORING_REALMS, i);
-    return realms;
 }
 
 /* An option in milliseconds as the parts take them. */
@@ -39,7 +31,7 @@ static unsigned ms(const struct config *config, enum option id)
     return (unsigned)config_ms(config, id);
 }
 
-struct upstream_config settings_upstream(const struct config *config, const char *const *realms)
+struct upstream_config settings_upstream(const struct config *config)
 {
     const char *user_agent = config_str(config, OPT_MIRRORING_USER_AGENT);
 
@@ -47,7 +39,7 @@ struct upstream_config settings_upstream(const struct config *config, const char
         .url = config_str(config, OPT_MIRRORING_SOURCE),
         .username = config_str(config, OPT_MIRRORING_SOURCE_USERNAME),
         .password = config_str(config, OPT_MIRRORING_SOURCE_PASSWORD),
-        .realms = realms,
+        .realms = config_list(config, OPT_MIRRORING_REALMS),
         .ca_file = config_str(config, OPT_MIRRORING_CA_FILE),
         .tls_verify = config_bool(config, OPT_MIRRORING_TLS_VERIFY),
         .user_agent = user_agent ? user_agent : PACKAGE_NAME "/" PACKAGE_VERSION,
@@ -71,6 +63,8 @@ static int64_t seconds(const struct config *config, enum option id)
 
 struct api_settings settings_api(const struct config *config, char *const *argv)
 {
+    uint64_t blob_max = config_bytes(config, OPT_PUSH_BLOB_MAX_BYTES);
+
     return (struct api_settings){
         .tags_cache_ttl_s = seconds(config, OPT_MIRRORING_TAGS_CACHE_TTL),
         .negative_ttl_s = seconds(config, OPT_MIRRORING_NEGATIVE_TTL),
@@ -80,6 +74,18 @@ struct api_settings settings_api(const struct config *config, char *const *argv)
         .questions_max = (unsigned)config_int(config, OPT_MIRRORING_QUESTIONS_MAX),
         .tags_response_max_bytes = config_bytes(config, OPT_MIRRORING_TAGS_MAX_BYTES),
         .list_entries_max = (unsigned)config_int(config, OPT_HTTP_LIST_ENTRIES_MAX),
+        .blob_max_bytes = blob_max > 0 ? blob_max : UINT64_MAX,
+        .push_manifest_max_bytes = config_bytes(config, OPT_PUSH_MANIFEST_MAX_BYTES),
+        .manifest_depth_max = (unsigned)config_int(config, OPT_PUSH_MANIFEST_DEPTH_MAX),
+        .tags_max = (unsigned)config_int(config, OPT_PUSH_TAGS_MAX),
+        .chunk_min_bytes = config_bytes(config, OPT_PUSH_CHUNK_MIN_BYTES),
+        .accepts_sparse = config_bool(config, OPT_SPARSE_MANIFESTS),
+        .can_delete = config_bool(config, OPT_DELETE_ENABLED),
+        .push_repositories = config_list(config, OPT_PUSH_REPOSITORIES),
+        .push_networks = config_list(config, OPT_PUSH_NETWORKS),
+        .precedence = config_list(config, OPT_MIRRORING_PRECEDENCE),
+        .referrers_ttl_s = seconds(config, OPT_MIRRORING_REFERRERS_TTL),
+        .referrers_max_bytes = config_bytes(config, OPT_MIRRORING_REFERRERS_MAX_BYTES),
         .ranges_max = (unsigned)config_int(config, OPT_HTTP_RANGES_MAX),
         .fill_continue_percent = (unsigned)config_int(config, OPT_FILL_CONTINUE),
         .fill_range_align = config_bytes(config, OPT_FILL_RANGE_ALIGN),

@@ -15,10 +15,7 @@ struct config;
 struct pool;
 
 struct cache_config settings_cache(const struct config *config, struct pool *pool);
-/* realms: room for the list it points to, see settings_realms. */
-struct upstream_config settings_upstream(const struct config *config, const char *const *realms);
-/* A NULL-terminated list of borrowed names; free() it. */
-const char **settings_realms(const struct config *config);
+struct upstream_config settings_upstream(const struct config *config);
 struct api_settings settings_api(const struct config *config, char *const *argv);
 struct server_limits settings_limits(const struct config *config);
 enum access_format settings_access_format(const struct config *config);

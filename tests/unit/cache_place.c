@@ -33,6 +33,10 @@ void place_init(struct place *p)
         .fill_near_bytes = 64 * 1024,
         .fill_memory_bytes = 256 * 1024,
         .partial_max_age_s = 3600,
+        .upload_max_age_s = 3600,
+        .uploads_open_max = 8,
+        .gc_grace_s = 3600,
+        .gc_batch = 16,
     };
 }
 

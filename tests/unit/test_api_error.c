@@ -20,7 +20,7 @@ static void test_bodies(void **state)
         struct strbuf body = STRBUF_INIT;
         json_error_t why;
         int status = api_error_status(id);
-        assert_in_range(status, 400, 504);
+        assert_in_range(status, 400, 507);
         api_error_body(id, &info, &body);
         json_t *root = json_loadb(body.ptr, body.len, 0, &why);
         json_t *error = json_array_get(json_object_get(root, "errors"), 0);

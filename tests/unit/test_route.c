@@ -39,7 +39,6 @@ static const struct {
     {HTTP_GET, "/v2/a/b/nothing", API_ERROR_PATH_UNKNOWN, ROUTE_UNKNOWN, NULL, NULL},
     {HTTP_GET, "/v2/a/tags/other", API_ERROR_PATH_UNKNOWN, ROUTE_UNKNOWN, NULL, NULL},
     {HTTP_GET, "/v2/a/tags/list/", API_ERROR_PATH_UNKNOWN, ROUTE_UNKNOWN, NULL, NULL},
-    {HTTP_GET, "/v2/a/referrers/" DIGEST, API_ERROR_PATH_UNKNOWN, ROUTE_UNKNOWN, NULL, NULL},
     {HTTP_PUT, "/x", API_ERROR_PATH_UNKNOWN, ROUTE_UNKNOWN, NULL, NULL},
     {HTTP_GET, "/V2/", API_ERROR_PATH_UNKNOWN, ROUTE_UNKNOWN, NULL, NULL},
     /* Bad names. */
@@ -58,15 +57,30 @@ static const struct {
     {HTTP_GET, "/v2/a/blobs/md5:0123", API_ERROR_DIGEST_INVALID, ROUTE_BLOB, "a", "md5:0123"},
     {HTTP_GET, "/v2/a/blobs/", API_ERROR_DIGEST_INVALID, ROUTE_BLOB, "a", ""},
     /* Methods. */
-    {HTTP_PUT, "/v2/a/manifests/latest", API_ERROR_METHOD, ROUTE_MANIFEST, NULL, NULL},
-    {HTTP_DELETE, "/v2/a/blobs/" DIGEST, API_ERROR_METHOD, ROUTE_BLOB, NULL, NULL},
+    {HTTP_POST, "/v2/a/manifests/latest", API_ERROR_METHOD, ROUTE_MANIFEST, NULL, NULL},
+    {HTTP_PUT, "/v2/a/blobs/" DIGEST, API_ERROR_METHOD, ROUTE_BLOB, NULL, NULL},
+    {HTTP_DELETE, "/v2/a/tags/list", API_ERROR_METHOD, ROUTE_TAGS, NULL, NULL},
+    {HTTP_GET, "/v2/a/blobs/uploads/", API_ERROR_METHOD, ROUTE_UPLOADS, NULL, NULL},
+    {HTTP_POST, "/v2/a/blobs/uploads/x", API_ERROR_METHOD, ROUTE_UPLOAD, NULL, NULL},
+    {HTTP_PUT, "/v2/a/referrers/" DIGEST, API_ERROR_METHOD, ROUTE_REFERRERS, NULL, NULL},
     {HTTP_POST, "/v2/", API_ERROR_METHOD, ROUTE_VERSION, NULL, NULL},
     {HTTP_OPTIONS, "/v2/", API_ERROR_METHOD, ROUTE_VERSION, NULL, NULL},
     {HTTP_OTHER, "/", API_ERROR_METHOD, ROUTE_ROOT, NULL, NULL},
-    {HTTP_POST, "/v2/a/blobs/uploads/", API_ERROR_METHOD, ROUTE_UPLOAD, NULL, NULL},
-    {HTTP_POST, "/v2/a/blobs/uploads", API_ERROR_METHOD, ROUTE_UPLOAD, NULL, NULL},
-    {HTTP_PATCH, "/v2/a/b/blobs/uploads/1-2", API_ERROR_METHOD, ROUTE_UPLOAD, NULL, NULL},
-    {HTTP_GET, "/v2/a/b/blobs/uploads/1-2", API_ERROR_METHOD, ROUTE_UPLOAD, NULL, NULL},
+    /* What changes something. */
+    {HTTP_PUT, "/v2/a/manifests/latest", API_ERROR_NONE, ROUTE_MANIFEST, "a", "latest"},
+    {HTTP_DELETE, "/v2/a/manifests/" DIGEST, API_ERROR_NONE, ROUTE_MANIFEST, "a", DIGEST},
+    {HTTP_DELETE, "/v2/a/blobs/" DIGEST, API_ERROR_NONE, ROUTE_BLOB, "a", DIGEST},
+    {HTTP_POST, "/v2/a/blobs/uploads/", API_ERROR_NONE, ROUTE_UPLOADS, "a", NULL},
+    {HTTP_POST, "/v2/a/blobs/uploads", API_ERROR_NONE, ROUTE_UPLOADS, "a", NULL},
+    {HTTP_POST, "/v2/blobs/blobs/uploads/", API_ERROR_NONE, ROUTE_UPLOADS, "blobs", NULL},
+    {HTTP_PATCH, "/v2/a/b/blobs/uploads/1-2", API_ERROR_NONE, ROUTE_UPLOAD, "a/b", "1-2"},
+    {HTTP_GET, "/v2/a/b/blobs/uploads/1-2", API_ERROR_NONE, ROUTE_UPLOAD, "a/b", "1-2"},
+    {HTTP_POST, "/v2/A/blobs/uploads/", API_ERROR_NAME_INVALID, ROUTE_UPLOADS, NULL, NULL},
+    {HTTP_PATCH, "/v2/../blobs/uploads/1", API_ERROR_NAME_INVALID, ROUTE_UPLOAD, NULL, NULL},
+    {HTTP_PATCH, "/v2/a/blobs/uploads/..%2F1", API_ERROR_NAME_INVALID, ROUTE_UNKNOWN, NULL, NULL},
+    /* Referrers. */
+    {HTTP_GET, "/v2/a/referrers/" DIGEST, API_ERROR_NONE, ROUTE_REFERRERS, "a", DIGEST},
+    {HTTP_GET, "/v2/a/referrers/latest", API_ERROR_DIGEST_INVALID, ROUTE_REFERRERS, "a", "latest"},
 };
 
 static bool is_same(struct slice s, const char *want)

@@ -1,0 +1,58 @@
+/*
+ * Links: which repository has which blob (_layers/<alg>/<hex>/link) and which manifest revision
+ * (_manifests/revisions/<alg>/<hex>/link), as registry:2 keeps them. Content is stored once and may
+ * only be read through a repository that has a link to it.
+ *
+ * A link without a record of ours beside it (mirrord.json) is a pushed one: another program or an
+ * earlier push made it. A mirrored link has a record with its upstream and time; a revision's
+ * record also tells the media type, whoever brought it.
+ *
+ * The memory front (sharded, LRU, bounded) answers the hot path; the storage is the truth.
+ */
+#ifndef CACHE_LINK_H
+#define CACHE_LINK_H
+
+#include "base/digest.h"
+#include "base/error.h"
+#include "base/slice.h"
+#include "cache/origin.h"
+
+struct links;
+
+enum link_kind { LINK_LAYER, LINK_REVISION, LINK_KIND_MAX };
+
+enum link_state {
+    LINK_UNKNOWN, /* not in memory: ask links_load */
+    LINK_YES,
+    LINK_PENDING, /* layer: a fill through this repository is being asked of the upstream */
+    LINK_STATE_MAX
+};
+
+/* Any thread, one short lock; the memory front only. hot */
+enum link_state links_find(struct links *ls, enum link_kind kind, struct slice repo,
+                           const struct digest *d);
+/* rc 0: linked; -ENOENT, or another negative errno; on the worker that asked. */
+typedef void (*link_load_fn)(void *arg, int rc);
+/* Memory, then the storage, off the loop. A worker's thread only. */
+void links_load(struct links *ls, enum link_kind kind, struct slice repo, const struct digest *d,
+                link_load_fn done, void *arg);
+/* Pool threads: the same; *out (may be NULL) says where it came from. */
+int links_load_now(struct links *ls, enum link_kind kind, struct slice repo, const struct digest *d,
+                   struct origin *out);
+
+/* Pool threads. Durable when pushed. A pushed link takes over a mirrored one; a mirrored one
+ * leaves what is there as it is. media_type: for revisions; else empty. */
+int links_add_now(struct links *ls, enum link_kind kind, struct slice repo, const struct digest *d,
+                  const struct origin *origin, struct slice media_type, struct error *err);
+/* Any worker: a mirrored layer link, at once in memory and off the loop in the storage. A failure
+ * is logged only. */
+void links_add(struct links *ls, struct slice repo, const struct digest *d, const char *upstream);
+/* Pool threads. Durable. 0, -ENOENT when there was none, or another negative errno. */
+int links_remove_now(struct links *ls, enum link_kind kind, struct slice repo,
+                     const struct digest *d, struct error *err);
+
+/* A fill begins through this repository, and ends without being kept. Memory only. */
+void links_note_pending(struct links *ls, struct slice repo, const struct digest *d);
+void links_drop_pending(struct links *ls, struct slice repo, const struct digest *d);
+
+#endif

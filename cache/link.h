@@ -41,9 +41,12 @@ int links_load_now(struct links *ls, enum link_kind kind, struct slice repo, con
                    struct origin *out);
 
 /* Pool threads. Durable when pushed. A pushed link takes over a mirrored one; a mirrored one
- * leaves what is there as it is. media_type: for revisions; else empty. */
-int links_add_now(struct links *ls, enum link_kind kind, struct slice repo, const struct digest *d,
-                  const struct origin *origin, struct slice media_type, struct error *err);
+ * leaves what is there as it is. -EINVAL for a repository name that cannot be stored. */
+int links_add_layer_now(struct links *ls, struct slice repo, const struct digest *d,
+                        const struct origin *origin, struct error *err);
+/* The same for a manifest revision, durable whoever brought it; its record tells the media type. */
+int links_add_revision_now(struct links *ls, struct slice repo, const struct digest *d,
+                           const struct origin *origin, struct slice media_type, struct error *err);
 /* Any worker: a mirrored layer link, at once in memory and off the loop in the storage. A failure
  * is logged only. */
 void links_add(struct links *ls, struct slice repo, const struct digest *d, const char *upstream);

@@ -18,6 +18,7 @@ cache_libcache_a_SOURCES = \
 	cache/manifest_type.c cache/manifest_type.h \
 	cache/names.c cache/names.h \
 	cache/open_files.c cache/open_files.h \
+	cache/origin.c cache/origin.h \
 	cache/repo.c cache/repo.h \
 	cache/segments.c cache/segments.h \
 	cache/store.c cache/store.h cache/store_private.h \

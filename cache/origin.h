@@ -19,7 +19,8 @@ struct origin {
 };
 
 /* The one copy of this name, valid for ever. NULL for an empty name, and when the table is full
- * (names then come from a damaged or hostile storage). Any thread. */
+ * (names then come from a damaged or hostile storage); nor for one that cannot stand in a header.
+ * Any thread. */
 const char *origin_upstream(struct slice name);
 
 #endif

@@ -10,7 +10,8 @@ base_libbase_a_SOURCES = \
 	base/http_call.c base/http_call.h \
 	base/http_client.c base/http_client.h base/http_client_private.h \
 	base/http_wait.c base/http_wait.h \
-	base/json_scan.c base/json_scan.h \
+	base/json_text.c base/json_text.h \
+	base/json_walk.c base/json_walk.h \
 	base/log.c base/log.h \
 	base/metric.c base/metric.h base/metric.def \
 	base/pool.c base/pool.h \

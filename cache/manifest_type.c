@@ -2,10 +2,12 @@
 
 #include "cache/manifest_type.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/check.h"
-#include "base/json_scan.h"
+#include "base/json_text.h"
+#include "base/json_walk.h"
 
 #define TYPE_UNKNOWN "application/octet-stream"
 #define TYPE_OCI_INDEX "application/vnd.oci.image.index.v1+json"
@@ -27,26 +29,32 @@ bool manifest_type_is_valid(struct slice media_type)
 
 /* What of a document tells its type. */
 struct traits {
+    struct error *err;
     struct slice said; /* "mediaType" */
     bool has_manifests, has_config, has_layers, has_fs_layers, has_signatures;
 };
 
-static void note_member(void *arg, struct slice key, enum json_scan_kind kind, struct slice text)
+static int note_member(void *arg, const struct json_value *v)
 {
     struct traits *t = arg;
 
-    if (slice_equal(key, SLICE("mediaType")))
-        t->said = kind == JSON_SCAN_STRING ? text : SLICE_NONE;
-    else if (slice_equal(key, SLICE("manifests")))
-        t->has_manifests = kind == JSON_SCAN_ARRAY;
-    else if (slice_equal(key, SLICE("config")))
-        t->has_config = kind == JSON_SCAN_OBJECT;
-    else if (slice_equal(key, SLICE("layers")))
-        t->has_layers = kind == JSON_SCAN_ARRAY;
-    else if (slice_equal(key, SLICE("fsLayers")))
-        t->has_fs_layers = kind == JSON_SCAN_ARRAY;
-    else if (slice_equal(key, SLICE("signatures")))
+    if (v->depth == 0 && !v->is_end && v->kind != JSON_WALK_OBJECT)
+        return error_set(t->err, -EBADMSG, "JSON text: no object");
+    if (v->depth != 1 || v->is_end)
+        return 0;
+    if (json_text_is(v->key, SLICE("mediaType")))
+        t->said = v->kind == JSON_WALK_STRING ? v->text : SLICE_NONE;
+    else if (json_text_is(v->key, SLICE("manifests")))
+        t->has_manifests = v->kind == JSON_WALK_ARRAY;
+    else if (json_text_is(v->key, SLICE("config")))
+        t->has_config = v->kind == JSON_WALK_OBJECT;
+    else if (json_text_is(v->key, SLICE("layers")))
+        t->has_layers = v->kind == JSON_WALK_ARRAY;
+    else if (json_text_is(v->key, SLICE("fsLayers")))
+        t->has_fs_layers = v->kind == JSON_WALK_ARRAY;
+    else if (json_text_is(v->key, SLICE("signatures")))
         t->has_signatures = true;
+    return 0;
 }
 
 static const char *type_of_shape(const struct traits *t)
@@ -60,35 +68,19 @@ static const char *type_of_shape(const struct traits *t)
     return TYPE_UNKNOWN;
 }
 
-/* The text of a JSON string, of whose escapes only that of the slash can stand in a media type. */
-static struct slice undo_escapes(struct slice s, char *room)
-{
-    size_t n = 0;
-
-    if (s.len >= MANIFEST_TYPE_SIZE)
-        return SLICE_NONE;
-    for (size_t i = 0; i < s.len; i++) {
-        if (s.ptr[i] == '\\' && i + 1 < s.len && s.ptr[i + 1] == '/')
-            continue;
-        room[n++] = s.ptr[i];
-    }
-    return (struct slice){room, n};
-}
-
 int manifest_type_derive(struct slice body, char out[MANIFEST_TYPE_SIZE], struct error *err)
 {
-    struct traits traits = {.said = SLICE_NONE};
+    struct traits traits = {.err = err};
     char room[MANIFEST_TYPE_SIZE];
 
-    int rc = json_scan(body, note_member, &traits, err);
+    int rc = json_walk(body, JSON_WALK_DEPTH_MAX, note_member, &traits, err);
     if (rc < 0)
         traits = (struct traits){.said = SLICE_NONE};
-    struct slice said = undo_escapes(traits.said, room);
-    bool is_backslash_free = said.len == 0 || !memchr(said.ptr, '\\', said.len);
-    struct slice type =
-        is_backslash_free && manifest_type_is_valid(said) ? said : slice_of(type_of_shape(&traits));
+    int said_len = json_text_undo(traits.said, room, sizeof(room));
+    struct slice said = {room, said_len > 0 ? (size_t)said_len : 0};
+    struct slice type = manifest_type_is_valid(said) ? said : slice_of(type_of_shape(&traits));
     CHECK(type.len < MANIFEST_TYPE_SIZE);
     memcpy(out, type.ptr, type.len);
     out[type.len] = '\0';
-    return rc;
+    return rc < 0 ? -EBADMSG : 0;
 }

@@ -46,21 +46,53 @@ int disk_sync_parent(const char *path, struct error *err)
     return rc;
 }
 
-int disk_make_folders(const char *path, struct error *err)
+/* The folder and those above it, not yet durable; *n_new tells how many of them are new. */
+static int make_folders(const char *path, unsigned *n_new, struct error *err)
 {
-    if (mkdir(path, 0755) == 0)
-        return disk_sync_parent(path, err);
+    if (mkdir(path, 0755) == 0) {
+        ++*n_new;
+        return 0;
+    }
     if (errno == EEXIST)
         return 0;
     if (errno != ENOENT || strcmp(path, "/") == 0 || strcmp(path, ".") == 0)
         return error_sys(err, -errno, "make folder %s", path);
 
-    int rc = disk_make_parent(path, err);
+    char *parent = parent_of(path);
+    int rc = make_folders(parent, n_new, err);
+    free(parent);
     if (rc < 0)
         return rc;
-    if (mkdir(path, 0755) < 0 && errno != EEXIST)
+    if (mkdir(path, 0755) == 0)
+        ++*n_new;
+    else if (errno != EEXIST)
         return error_sys(err, -errno, "make folder %s", path);
-    return disk_sync_parent(path, err);
+    return 0;
+}
+
+/* Makes the name of path durable, and those of the n - 1 folders above it. From below, so that a
+ * journal has most of it on disk after the first. */
+static int sync_names(const char *path, unsigned n, struct error *err)
+{
+    char *at = xstrdup(path);
+    int rc = 0;
+
+    for (unsigned i = 0; i < n && rc == 0; i++) {
+        char *parent = parent_of(at);
+        rc = sync_folder(parent, err);
+        free(at);
+        at = parent;
+    }
+    free(at);
+    return rc;
+}
+
+int disk_make_folders(const char *path, struct error *err)
+{
+    unsigned n_new = 0;
+    int rc = make_folders(path, &n_new, err);
+
+    return rc < 0 ? rc : sync_names(path, n_new, err);
 }
 
 int disk_make_parent(const char *path, struct error *err)
@@ -87,13 +119,37 @@ int disk_open_new(const char *path, int flags, struct error *err)
 
 int disk_publish(const char *tmp, const char *path, struct error *err)
 {
-    int rc = disk_make_parent(path, err);
+    unsigned n_new = 0;
 
-    if (rc < 0)
-        return rc;
-    if (rename(tmp, path) < 0)
-        return error_sys(err, -errno, "rename %s to %s", tmp, path);
-    return disk_sync_parent(path, err);
+    if (rename(tmp, path) < 0) {
+        if (errno != ENOENT)
+            return error_sys(err, -errno, "rename %s to %s", tmp, path);
+        char *parent = parent_of(path);
+        int rc = make_folders(parent, &n_new, err);
+        free(parent);
+        if (rc < 0)
+            return rc;
+        if (rename(tmp, path) < 0)
+            return error_sys(err, -errno, "rename %s to %s", tmp, path);
+    }
+    return sync_names(path, n_new + 1, err);
+}
+
+int disk_make_durable(int fd, const char *path, uint64_t size, struct error *err)
+{
+    struct stat st;
+
+    CHECK(fd >= 0);
+    if (fstat(fd, &st) < 0)
+        return error_sys(err, -errno, "stat %s", path);
+    /* Somebody else cut our file. */
+    if ((uint64_t)st.st_size < size)
+        return error_set(err, -EIO, "%s has lost its end", path);
+    if ((uint64_t)st.st_size > size && ftruncate(fd, (off_t)size) < 0)
+        return error_sys(err, -errno, "truncate %s", path);
+    if (fsync(fd) < 0)
+        return error_sys(err, -errno, "sync %s", path);
+    return 0;
 }
 
 /* Makes tmp with this content. */
@@ -160,22 +216,27 @@ int disk_read_file(const char *path, size_t max_bytes, struct strbuf *out)
     return rc;
 }
 
-int disk_pwrite(int fd, const void *p, size_t n, uint64_t off)
+int disk_append(int fd, const void *p, size_t n, uint64_t *end)
 {
     const char *from = p;
 
     CHECK(fd >= 0);
     while (n > 0) {
-        ssize_t done = pwrite(fd, from, n, (off_t)off);
+        ssize_t done = pwrite(fd, from, n, (off_t)*end);
         if (done < 0 && errno == EINTR)
             continue;
         if (done <= 0)
             return done < 0 ? -errno : -EIO;
         from += done;
-        off += (uint64_t)done;
+        *end += (uint64_t)done;
         n -= (size_t)done;
     }
     return 0;
+}
+
+int disk_pwrite(int fd, const void *p, size_t n, uint64_t off)
+{
+    return disk_append(fd, p, n, &off);
 }
 
 int disk_pread(int fd, void *p, size_t n, uint64_t off)

@@ -24,9 +24,12 @@ int disk_make_parent(const char *path, struct error *err);
 int disk_open_new(const char *path, int flags, struct error *err);
 /* fsync of the folder a file is in: the name becomes durable. */
 int disk_sync_parent(const char *path, struct error *err);
-/* Gives tmp its final name, durably. The content must have been fsynced before. On failure tmp
- * stays. */
+/* Gives tmp its final name, durably, in a folder that is made when missing. The content must have
+ * been fsynced before. When it fails before the rename, tmp stays. */
 int disk_publish(const char *tmp, const char *path, struct error *err);
+/* fsync of a file that shall have this size: what is behind it is cut off, and -EIO when it is
+ * shorter. The path is for the message. */
+int disk_make_durable(int fd, const char *path, uint64_t size, struct error *err);
 
 enum disk_care {
     DISK_DURABLE, /* after success it survives a power loss */
@@ -38,6 +41,8 @@ int disk_write_file(struct layout *l, const char *path, struct slice content, en
 /* Appends the content to *out. -EFBIG when there is more than max_bytes. */
 int disk_read_file(const char *path, size_t max_bytes, struct strbuf *out);
 
+/* Writes n bytes at *end, which goes on by as many as were written, also when it fails. */
+int disk_append(int fd, const void *p, size_t n, uint64_t *end);
 /* Writes all n bytes at off or fails; retries what a signal interrupted. */
 int disk_pwrite(int fd, const void *p, size_t n, uint64_t off);
 /* Reads exactly n bytes at off; -EIO when the file ends before. */

@@ -84,29 +84,13 @@ int fill_file_save_map(struct layout *l, const struct digest *d, const struct se
     return rc;
 }
 
-static int make_durable(int fd, const char *path, uint64_t size, struct error *err)
-{
-    struct stat st;
-
-    if (fstat(fd, &st) < 0)
-        return error_sys(err, -errno, "stat %s", path);
-    /* Somebody else cut our file. */
-    if ((uint64_t)st.st_size < size)
-        return error_set(err, -EIO, "%s has lost its end", path);
-    if ((uint64_t)st.st_size > size && ftruncate(fd, (off_t)size) < 0)
-        return error_sys(err, -errno, "truncate %s", path);
-    if (fsync(fd) < 0)
-        return error_sys(err, -errno, "sync %s", path);
-    return 0;
-}
-
 int fill_file_publish(const struct layout *l, const struct digest *d, int fd, uint64_t size,
                       struct error *err)
 {
     char *part = layout_fill_part(l, d);
     char *map = layout_fill_map(l, d);
     char *path = layout_blob(l, d);
-    int rc = make_durable(fd, part, size, err);
+    int rc = disk_make_durable(fd, part, size, err);
 
     if (rc == 0)
         rc = disk_publish(part, path, err);

@@ -3,17 +3,11 @@
 #include "base/digest.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
 
 #include "base/check.h"
 #include "base/log.h"
-#include "cache/disk.h"
 #include "cache/fill_private.h"
-
-#define DUE_BYTES (256 * 1024)
-#define STEP_BYTES (8 * 1024 * 1024)
-#define PIECE_BYTES (64 * 1024) /* fits the stack of a pool thread and its core's cache */
+#include "cache/hash_run.h"
 
 bool fill_hash_is_due_locked(const struct fill *f)
 {
@@ -22,23 +16,8 @@ bool fill_hash_is_due_locked(const struct fill *f)
     if (f->is_verified)
         return false;
     /* A writer that waits for room waits for the hash, too. */
-    return ahead >= DUE_BYTES || fill_is_complete_locked(f) || (ahead > 0 && f->window.want_room);
-}
-
-/* Reads and hashes [off, end) of one descriptor. */
-static int hash_run(struct hasher *h, int fd, uint64_t off, uint64_t end)
-{
-    char piece[PIECE_BYTES];
-    int rc = 0;
-
-    while (off < end && rc == 0) {
-        size_t n = end - off < PIECE_BYTES ? (size_t)(end - off) : PIECE_BYTES;
-        rc = disk_pread(fd, piece, n, off);
-        if (rc == 0)
-            hasher_update(h, piece, n);
-        off += n;
-    }
-    return rc;
+    return ahead >= HASH_RUN_DUE_BYTES || fill_is_complete_locked(f) ||
+           (ahead > 0 && f->window.want_room);
 }
 
 static void finish_wrong(struct fill *f, const struct digest *found)
@@ -80,11 +59,12 @@ void fill_hash_step(struct fill *f)
     uint64_t off = f->hashed;
     uint64_t end = fill_mark_locked(f);
     struct fill_place place = fill_place_locked(f, off);
-    bool can_sync = place.fd == f->fd && !fill_is_complete_locked(f) && end - off <= STEP_BYTES;
+    bool can_sync =
+        place.fd == f->fd && !fill_is_complete_locked(f) && end - off <= HASH_RUN_STEP_BYTES;
     pthread_mutex_unlock(&f->lock);
 
     end = end > place.end ? place.end : end;
-    end = end - off > STEP_BYTES ? off + STEP_BYTES : end;
+    end = end - off > HASH_RUN_STEP_BYTES ? off + HASH_RUN_STEP_BYTES : end;
     if (!f->hasher)
         f->hasher = hasher_new(f->digest.alg);
     int rc = end > off ? hash_run(f->hasher, place.fd, off, end) : 0;
@@ -95,8 +75,8 @@ void fill_hash_step(struct fill *f)
     }
     /* Writing it out early makes the last fsync short. It may have to wait for the disk, so not
      * while the hash is behind: readers wait for the hash, nobody for the fsync. */
-    if (can_sync && end > off)
-        sync_file_range(place.fd, (off_t)off, (off_t)(end - off), SYNC_FILE_RANGE_WRITE);
+    if (can_sync)
+        hash_run_write_out(place.fd, off, end);
 
     pthread_mutex_lock(&f->lock);
     f->hashed = end;

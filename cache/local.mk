@@ -12,6 +12,7 @@ cache_libcache_a_SOURCES = \
 	cache/fill_work.c \
 	cache/fill_writer.c \
 	cache/fills.c \
+	cache/hash_run.c cache/hash_run.h \
 	cache/layout.c cache/layout.h \
 	cache/lru.c cache/lru.h \
 	cache/manifest.c cache/manifest.h \

@@ -17,6 +17,7 @@ struct cache {
     struct errands *errands;
     struct store *store;
     struct fills *fills;
+    struct links *links;
     struct manifests *manifests;
     struct tags *tags;
     struct repos *repos;
@@ -63,9 +64,10 @@ int cache_open(const struct cache_config *config, struct cache **out, struct err
     c->partial_max_age_s = config->partial_max_age_s;
     c->store = store_new(layout, c->errands, config);
     c->fills = fills_new(layout, c->errands, c->store, config);
-    /* Bodies are larger than records, and there are fewer of them. */
+    /* Bodies are larger than records and links, and there are fewer of them. */
+    c->links = links_new(layout, c->errands, config->manifest_memory_bytes / 8);
     c->manifests =
-        manifests_new(layout, c->errands, c->store, config->manifest_memory_bytes / 4 * 3);
+        manifests_new(layout, c->errands, c->store, config->manifest_memory_bytes / 8 * 5);
     c->tags = tags_new(layout, c->errands, config->manifest_memory_bytes / 4);
     c->repos = repos_new(layout, c->errands);
     *out = c;
@@ -89,6 +91,7 @@ void cache_close(struct cache **cc)
     repos_free(&c->repos);
     tags_free(&c->tags);
     manifests_free(&c->manifests);
+    links_free(&c->links);
     store_free(&c->store);
     /* Closing the last descriptors may have become errands. */
     errands_wait(c->errands);
@@ -121,6 +124,11 @@ struct tags *cache_tags(struct cache *c)
 struct repos *cache_repos(struct cache *c)
 {
     return c->repos;
+}
+
+struct links *cache_links(struct cache *c)
+{
+    return c->links;
 }
 
 static void do_sweep(struct errand *e)

@@ -22,6 +22,9 @@ struct manifests *manifests_new(struct layout *l, struct errands *errands, struc
                                 size_t memory_bytes);
 void manifests_free(struct manifests **ms);
 
+struct links *links_new(struct layout *l, struct errands *errands, size_t memory_bytes);
+void links_free(struct links **ls);
+
 struct tags *tags_new(struct layout *l, struct errands *errands, size_t memory_bytes);
 void tags_free(struct tags **ts);
 

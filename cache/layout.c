@@ -242,3 +242,8 @@ char *layout_layer_link(const struct layout *l, struct slice repo, const struct 
 {
     return digest_file(l, repo, "_layers", d, "link");
 }
+
+char *layout_layer_record(const struct layout *l, struct slice repo, const struct digest *d)
+{
+    return digest_file(l, repo, "_layers", d, "mirrord.json");
+}

@@ -49,5 +49,6 @@ char *layout_tag_record(const struct layout *l, struct slice repo, struct slice 
 char *layout_revision_link(const struct layout *l, struct slice repo, const struct digest *d);
 char *layout_revision_record(const struct layout *l, struct slice repo, const struct digest *d);
 char *layout_layer_link(const struct layout *l, struct slice repo, const struct digest *d);
+char *layout_layer_record(const struct layout *l, struct slice repo, const struct digest *d);
 
 #endif

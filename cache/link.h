@@ -15,6 +15,7 @@
 #include "base/digest.h"
 #include "base/error.h"
 #include "base/slice.h"
+#include "base/strbuf.h"
 #include "cache/origin.h"
 
 struct links;
@@ -31,6 +32,9 @@ enum link_state {
 /* Any thread, one short lock; the memory front only. hot */
 enum link_state links_find(struct links *ls, enum link_kind kind, struct slice repo,
                            const struct digest *d);
+/* Any thread, one short lock; the memory front only. True: linked, and *out says whence. hot */
+bool links_find_origin(struct links *ls, enum link_kind kind, struct slice repo,
+                       const struct digest *d, struct origin *out);
 /* rc 0: linked; -ENOENT, or another negative errno; on the worker that asked. */
 typedef void (*link_load_fn)(void *arg, int rc);
 /* Memory, then the storage, off the loop. A worker's thread only. */
@@ -54,7 +58,12 @@ void links_add(struct links *ls, struct slice repo, const struct digest *d, cons
 int links_remove_now(struct links *ls, enum link_kind kind, struct slice repo,
                      const struct digest *d, struct error *err);
 
-/* A fill begins through this repository, and ends without being kept. Memory only. */
+/* Pool threads. The media type a revision's record tells, appended to *out; perhaps nothing. */
+void links_media_type_now(struct links *ls, struct slice repo, const struct digest *d,
+                          struct strbuf *out);
+
+/* A fill is going to run through this repository; it has ended, or runs through another one. Each
+ * note is dropped once. Memory only: one small entry per running fill. */
 void links_note_pending(struct links *ls, struct slice repo, const struct digest *d);
 void links_drop_pending(struct links *ls, struct slice repo, const struct digest *d);
 

@@ -14,6 +14,8 @@ cache_libcache_a_SOURCES = \
 	cache/fills.c \
 	cache/hash_run.c cache/hash_run.h \
 	cache/layout.c cache/layout.h \
+	cache/link.c cache/link.h \
+	cache/link_file.c cache/link_file.h \
 	cache/lru.c cache/lru.h \
 	cache/manifest.c cache/manifest.h \
 	cache/manifest_type.c cache/manifest_type.h \

@@ -1,0 +1,385 @@
+#include "config.h"
+
+#include "cache/link.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "cache/cache_private.h"
+#include "cache/link_file.h"
+#include "cache/lru.h"
+
+#define N_SHARDS 8
+#define N_STRIPES 64
+#define N_BUCKETS 256
+
+/* What the memory front knows: links that are. */
+struct entry {
+    struct lru_item item; /* first */
+    enum link_kind kind;
+    struct origin origin;
+    struct digest digest;
+    size_t n_repo;
+    char repo[];
+};
+
+/* A fill runs through this repository, or is about to. */
+struct pending {
+    struct pending *next;
+    struct digest digest;
+    unsigned n;
+    size_t n_repo;
+    char repo[];
+};
+
+struct links {
+    struct layout *layout;
+    struct errands *errands;
+    struct lru *lru;
+    /* Held over work on a link's files and its place in memory, so that both say the same after
+     * any mix of adding, loading and removing. Pool threads only. */
+    pthread_mutex_t stripes[N_STRIPES];
+    pthread_mutex_t lock; /* guards the buckets */
+    struct pending *buckets[N_BUCKETS];
+    atomic_uint n_pending; /* in the buckets */
+};
+
+/* One load, or adding of a mirrored link, under way. */
+struct story {
+    struct errand errand; /* first */
+    struct links *links;
+    enum link_kind kind;
+    struct digest digest;
+    struct origin origin;
+    int rc;
+    link_load_fn loaded;
+    void *arg;
+    size_t n_repo;
+    char repo[];
+};
+
+/* --- memory ----------------------------------------------------------------------------------- */
+
+static uint64_t hash_of(const struct link_name *name)
+{
+    return lru_hash(name->repo.ptr, name->repo.len, digest_key(name->digest) + name->kind);
+}
+
+static bool entry_has_key(const struct lru_item *it, const void *key)
+{
+    const struct entry *e = (const struct entry *)it;
+    const struct link_name *name = key;
+
+    return e->kind == name->kind && digest_equal(&e->digest, name->digest) &&
+           slice_equal((struct slice){e->repo, e->n_repo}, name->repo);
+}
+
+static bool entry_take(struct lru_item *it, void *out)
+{
+    *(struct origin *)out = ((struct entry *)it)->origin;
+    return true;
+}
+
+static void entry_drop(struct lru_item *it)
+{
+    free(it);
+}
+
+static const struct lru_kind ENTRIES = {
+    .has_key = entry_has_key,
+    .take = entry_take,
+    .drop = entry_drop,
+};
+
+/* is_news: replaces what is remembered. */
+static void remember(struct links *ls, const struct link_name *name, const struct origin *origin,
+                     bool is_news)
+{
+    size_t bytes = sizeof(struct entry) + name->repo.len;
+    struct entry *e = xcalloc(1, bytes);
+
+    e->kind = name->kind;
+    e->origin = *origin;
+    e->digest = *name->digest;
+    e->n_repo = name->repo.len;
+    memcpy(e->repo, name->repo.ptr, name->repo.len);
+    if (is_news)
+        lru_put(ls->lru, &e->item, hash_of(name), name, bytes);
+    else
+        lru_put_new(ls->lru, &e->item, hash_of(name), name, bytes);
+}
+
+struct links *links_new(struct layout *l, struct errands *errands, size_t memory_bytes)
+{
+    struct links *ls = xcalloc(1, sizeof(*ls));
+
+    ls->layout = l;
+    ls->errands = errands;
+    ls->lru = lru_new(&ENTRIES, memory_bytes, N_SHARDS);
+    for (size_t i = 0; i < N_STRIPES; i++)
+        pthread_mutex_init(&ls->stripes[i], NULL);
+    pthread_mutex_init(&ls->lock, NULL);
+    return ls;
+}
+
+void links_free(struct links **lls)
+{
+    struct links *ls = *lls;
+
+    if (!ls)
+        return;
+    for (size_t i = 0; i < N_BUCKETS; i++) {
+        while (ls->buckets[i]) {
+            struct pending *p = ls->buckets[i];
+            ls->buckets[i] = p->next;
+            free(p);
+        }
+    }
+    pthread_mutex_destroy(&ls->lock);
+    for (size_t i = 0; i < N_STRIPES; i++)
+        pthread_mutex_destroy(&ls->stripes[i]);
+    lru_free(&ls->lru);
+    free(ls);
+    *lls = NULL;
+}
+
+bool links_find_origin(struct links *ls, enum link_kind kind, struct slice repo,
+                       const struct digest *d, struct origin *out)
+{
+    struct link_name name = {kind, repo, d};
+
+    return lru_find(ls->lru, hash_of(&name), &name, out);
+}
+
+/* --- what is being asked ---------------------------------------------------------------------- */
+
+/* Where the entry of this blob and repository hangs, or where the chain ends. */
+static struct pending **find_pending_locked(struct links *ls, struct slice repo,
+                                            const struct digest *d)
+{
+    struct pending **at = &ls->buckets[digest_key(d) % N_BUCKETS];
+
+    while (*at && !(digest_equal(&(*at)->digest, d) &&
+                    slice_equal((struct slice){(*at)->repo, (*at)->n_repo}, repo)))
+        at = &(*at)->next;
+    return at;
+}
+
+static bool is_pending(struct links *ls, struct slice repo, const struct digest *d)
+{
+    if (atomic_load(&ls->n_pending) == 0)
+        return false;
+    pthread_mutex_lock(&ls->lock);
+    bool is_there = *find_pending_locked(ls, repo, d) != NULL;
+    pthread_mutex_unlock(&ls->lock);
+    return is_there;
+}
+
+void links_note_pending(struct links *ls, struct slice repo, const struct digest *d)
+{
+    pthread_mutex_lock(&ls->lock);
+    struct pending **at = find_pending_locked(ls, repo, d);
+    if (!*at) {
+        struct pending *p = xcalloc(1, sizeof(*p) + repo.len);
+        p->digest = *d;
+        p->n_repo = repo.len;
+        memcpy(p->repo, repo.ptr, repo.len);
+        *at = p;
+        atomic_fetch_add(&ls->n_pending, 1);
+    }
+    (*at)->n++;
+    pthread_mutex_unlock(&ls->lock);
+}
+
+void links_drop_pending(struct links *ls, struct slice repo, const struct digest *d)
+{
+    struct pending *gone = NULL;
+
+    pthread_mutex_lock(&ls->lock);
+    struct pending **at = find_pending_locked(ls, repo, d);
+    CHECK(*at && (*at)->n > 0);
+    if (--(*at)->n == 0) {
+        gone = *at;
+        *at = gone->next;
+        atomic_fetch_sub(&ls->n_pending, 1);
+    }
+    pthread_mutex_unlock(&ls->lock);
+    free(gone);
+}
+
+enum link_state links_find(struct links *ls, enum link_kind kind, struct slice repo,
+                           const struct digest *d)
+{
+    struct origin origin;
+
+    if (links_find_origin(ls, kind, repo, d, &origin))
+        return LINK_YES;
+    return kind == LINK_LAYER && is_pending(ls, repo, d) ? LINK_PENDING : LINK_UNKNOWN;
+}
+
+/* --- the storage ------------------------------------------------------------------------------ */
+
+static pthread_mutex_t *stripe_of(struct links *ls, const struct link_name *name)
+{
+    return &ls->stripes[digest_key(name->digest) % N_STRIPES];
+}
+
+int links_load_now(struct links *ls, enum link_kind kind, struct slice repo, const struct digest *d,
+                   struct origin *out)
+{
+    struct link_name name = {kind, repo, d};
+    struct origin origin;
+    int rc = 0;
+
+    if (!layout_repo_is_valid(repo))
+        return -ENOENT;
+    if (!links_find_origin(ls, kind, repo, d, &origin)) {
+        pthread_mutex_lock(stripe_of(ls, &name));
+        rc = link_file_load(ls->layout, &name, &origin);
+        if (rc == 0)
+            remember(ls, &name, &origin, false);
+        pthread_mutex_unlock(stripe_of(ls, &name));
+    }
+    if (rc == 0 && out)
+        *out = origin;
+    return rc;
+}
+
+/* Into the storage, then into memory. */
+static int add_now(struct links *ls, const struct link_name *name, const struct origin *origin,
+                   struct slice media_type, struct error *err)
+{
+    struct origin now = *origin;
+
+    if (!layout_repo_is_valid(name->repo))
+        return error_set(err, -EINVAL, "repository name not usable");
+    pthread_mutex_lock(stripe_of(ls, name));
+    int rc = link_file_add(ls->layout, name, media_type, &now, err);
+    if (rc == 0)
+        remember(ls, name, &now, true);
+    pthread_mutex_unlock(stripe_of(ls, name));
+    return rc;
+}
+
+int links_add_layer_now(struct links *ls, struct slice repo, const struct digest *d,
+                        const struct origin *origin, struct error *err)
+{
+    struct link_name name = {LINK_LAYER, repo, d};
+    struct origin known;
+
+    /* What a mirrored manifest references is known already when it comes again. */
+    if (!origin->is_pushed && links_find_origin(ls, LINK_LAYER, repo, d, &known))
+        return 0;
+    return add_now(ls, &name, origin, SLICE_NONE, err);
+}
+
+int links_add_revision_now(struct links *ls, struct slice repo, const struct digest *d,
+                           const struct origin *origin, struct slice media_type, struct error *err)
+{
+    struct link_name name = {LINK_REVISION, repo, d};
+
+    return add_now(ls, &name, origin, media_type, err);
+}
+
+int links_remove_now(struct links *ls, enum link_kind kind, struct slice repo,
+                     const struct digest *d, struct error *err)
+{
+    struct link_name name = {kind, repo, d};
+
+    if (!layout_repo_is_valid(repo))
+        return -ENOENT;
+    pthread_mutex_lock(stripe_of(ls, &name));
+    int rc = link_file_remove(ls->layout, &name, err);
+    /* Whatever happened: the storage is asked next time. */
+    lru_remove(ls->lru, hash_of(&name), &name);
+    pthread_mutex_unlock(stripe_of(ls, &name));
+    return rc;
+}
+
+void links_media_type_now(struct links *ls, struct slice repo, const struct digest *d,
+                          struct strbuf *out)
+{
+    struct link_name name = {LINK_REVISION, repo, d};
+
+    if (layout_repo_is_valid(repo))
+        link_file_media_type(ls->layout, &name, out);
+}
+
+/* --- off the loop ----------------------------------------------------------------------------- */
+
+static struct story *story_new(struct links *ls, enum link_kind kind, struct slice repo,
+                               const struct digest *d)
+{
+    struct story *s = xcalloc(1, sizeof(*s) + repo.len);
+
+    s->links = ls;
+    s->kind = kind;
+    s->digest = *d;
+    s->n_repo = repo.len;
+    memcpy(s->repo, repo.ptr, repo.len);
+    return s;
+}
+
+static struct slice repo_of(const struct story *s)
+{
+    return (struct slice){s->repo, s->n_repo};
+}
+
+static void do_load(struct errand *e)
+{
+    struct story *s = (struct story *)e;
+
+    s->rc = links_load_now(s->links, s->kind, repo_of(s), &s->digest, NULL);
+}
+
+static void on_loaded(struct errand *e)
+{
+    struct story *s = (struct story *)e;
+
+    s->loaded(s->arg, s->rc);
+    free(s);
+}
+
+void links_load(struct links *ls, enum link_kind kind, struct slice repo, const struct digest *d,
+                link_load_fn done, void *arg)
+{
+    struct story *s = story_new(ls, kind, repo, d);
+
+    s->loaded = done;
+    s->arg = arg;
+    errand_submit(ls->errands, &s->errand, do_load, on_loaded);
+}
+
+static void do_add(struct errand *e)
+{
+    struct story *s = (struct story *)e;
+    struct link_name name = {LINK_LAYER, repo_of(s), &s->digest};
+    char digest[DIGEST_TEXT_SIZE];
+    struct error err;
+
+    digest_format(&s->digest, digest);
+    if (add_now(s->links, &name, &s->origin, SLICE_NONE, &err) < 0)
+        log_warning("store", "%s not linked into %.*s: %s", digest, SLICE_ARG(name.repo), err.text);
+    free(s);
+}
+
+void links_add(struct links *ls, struct slice repo, const struct digest *d, const char *upstream)
+{
+    struct origin known;
+
+    if (!layout_repo_is_valid(repo) || links_find_origin(ls, LINK_LAYER, repo, d, &known))
+        return;
+    struct story *s = story_new(ls, LINK_LAYER, repo, d);
+    struct link_name name = {LINK_LAYER, repo, d};
+    s->origin =
+        (struct origin){.upstream = origin_upstream(slice_of(upstream)), .at_s = clock_wall_s()};
+    remember(ls, &name, &s->origin, false);
+    errand_submit(ls->errands, &s->errand, do_add, NULL);
+}

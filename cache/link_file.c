@@ -1,0 +1,226 @@
+#include "config.h"
+
+#include "cache/link_file.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "base/alloc.h"
+#include "base/check.h"
+#include "cache/disk.h"
+
+#define RECORD_MAX_BYTES 4096
+
+static char *link_path(struct layout *l, const struct link_name *name)
+{
+    CHECK(name->kind < LINK_KIND_MAX);
+    return name->kind == LINK_LAYER ? layout_layer_link(l, name->repo, name->digest)
+                                    : layout_revision_link(l, name->repo, name->digest);
+}
+
+static char *record_path(struct layout *l, const struct link_name *name)
+{
+    CHECK(name->kind < LINK_KIND_MAX);
+    return name->kind == LINK_LAYER ? layout_layer_record(l, name->repo, name->digest)
+                                    : layout_revision_record(l, name->repo, name->digest);
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+/* 0 when the file holds this digest, perhaps with blanks behind. A damaged link is none. */
+static int read_link(const char *path, const struct digest *d)
+{
+    struct strbuf text = STRBUF_INIT;
+    struct digest found;
+    int rc = disk_read_file(path, DIGEST_TEXT_SIZE + 2, &text);
+
+    if (rc == 0) {
+        struct slice s = {text.ptr, text.len};
+        while (s.len > 0 && (s.ptr[s.len - 1] == '\n' || s.ptr[s.len - 1] == '\r'))
+            s.len--;
+        rc = s.len > 0 && digest_parse(s, &found) && digest_equal(&found, d) ? 0 : -ENOENT;
+    }
+    strbuf_fini(&text);
+    return rc == -EFBIG || rc == -ENOTDIR ? -ENOENT : rc;
+}
+
+/* The record as JSON, an object; NULL when there is none that can be read. */
+static json_t *read_record(struct layout *l, const struct link_name *name)
+{
+    struct strbuf text = STRBUF_INIT;
+    char *path = record_path(l, name);
+    json_t *root = NULL;
+
+    if (disk_read_file(path, RECORD_MAX_BYTES, &text) == 0 && text.len > 0)
+        root = json_loadb(text.ptr, text.len, 0, NULL);
+    if (root && !json_is_object(root)) {
+        json_decref(root);
+        root = NULL;
+    }
+    strbuf_fini(&text);
+    free(path);
+    return root;
+}
+
+static struct slice string_of(json_t *root, const char *key)
+{
+    json_t *value = json_object_get(root, key);
+
+    return (struct slice){json_string_value(value), json_string_length(value)};
+}
+
+/* What the record says; false when it says nothing about it. */
+static bool origin_of(json_t *root, enum link_kind kind, struct origin *out)
+{
+    struct slice origin = string_of(root, "origin");
+
+    if (slice_equal(origin, SLICE("pushed"))) {
+        *out = (struct origin){.is_pushed = true,
+                               .at_s = json_integer_value(json_object_get(root, "pushed_at"))};
+        return true;
+    }
+    /* Earlier versions wrote records of what they mirrored only, and did not say so. */
+    bool is_earlier = !origin.ptr && kind == LINK_REVISION && string_of(root, "media_type").ptr;
+    if (!is_earlier && !slice_equal(origin, SLICE("mirrored")))
+        return false;
+    *out = (struct origin){.upstream = origin_upstream(string_of(root, "upstream")),
+                           .at_s = json_integer_value(json_object_get(root, "fetched_at"))};
+    return true;
+}
+
+int link_file_load(struct layout *l, const struct link_name *name, struct origin *out)
+{
+    char *path = link_path(l, name);
+    struct origin origin = {.is_pushed = true};
+    struct stat st;
+    int rc = read_link(path, name->digest);
+
+    if (rc == 0) {
+        json_t *root = read_record(l, name);
+        if (!origin_of(root, name->kind, &origin) || origin.at_s == 0)
+            origin.at_s = stat(path, &st) == 0 ? (int64_t)st.st_mtime : 0;
+        json_decref(root);
+        *out = origin;
+    }
+    free(path);
+    return rc;
+}
+
+void link_file_media_type(struct layout *l, const struct link_name *name, struct strbuf *out)
+{
+    json_t *root = read_record(l, name);
+    struct slice type = string_of(root, "media_type");
+
+    if (type.ptr)
+        strbuf_add_slice(out, type);
+    json_decref(root);
+}
+
+/* --- writing ---------------------------------------------------------------------------------- */
+
+static void add_member(struct strbuf *text, const char *key, struct slice value)
+{
+    strbuf_addf(text, ",\"%s\":\"", key);
+    strbuf_add_json(text, value);
+    strbuf_add_char(text, '"');
+}
+
+static int write_record(struct layout *l, const struct link_name *name, struct slice media_type,
+                        const struct origin *origin, struct error *err)
+{
+    struct strbuf text = STRBUF_INIT;
+    bool is_loose = name->kind == LINK_LAYER && !origin->is_pushed;
+    char *path = record_path(l, name);
+
+    strbuf_addf(&text, "{\"origin\":\"%s\",\"%s\":%lld", origin->is_pushed ? "pushed" : "mirrored",
+                origin->is_pushed ? "pushed_at" : "fetched_at", (long long)origin->at_s);
+    if (origin->upstream)
+        add_member(&text, "upstream", slice_of(origin->upstream));
+    if (name->kind == LINK_REVISION && media_type.len > 0)
+        add_member(&text, "media_type", media_type);
+    strbuf_add_str(&text, "}\n");
+    int rc = disk_write_file(l, path, (struct slice){text.ptr, text.len},
+                             is_loose ? DISK_WHOLE : DISK_DURABLE, err);
+    strbuf_fini(&text);
+    free(path);
+    return rc;
+}
+
+/* A pushed layer has none; one that says "mirrored" must be gone before the link says "pushed". */
+static int remove_record(struct layout *l, const struct link_name *name, struct error *err)
+{
+    char *path = record_path(l, name);
+    int rc = 0;
+
+    if (unlink(path) == 0)
+        rc = disk_sync_parent(path, err);
+    else if (errno != ENOENT && errno != ENOTDIR)
+        rc = error_sys(err, -errno, "remove %s", path);
+    free(path);
+    return rc;
+}
+
+static int write_link(struct layout *l, const struct link_name *name, const struct origin *origin,
+                      struct error *err)
+{
+    bool is_loose = name->kind == LINK_LAYER && !origin->is_pushed;
+    char digest[DIGEST_TEXT_SIZE];
+    char *path = link_path(l, name);
+
+    digest_format(name->digest, digest);
+    int rc = disk_write_file(l, path, slice_of(digest), is_loose ? DISK_WHOLE : DISK_DURABLE, err);
+    free(path);
+    return rc;
+}
+
+int link_file_add(struct layout *l, const struct link_name *name, struct slice media_type,
+                  struct origin *now, struct error *err)
+{
+    struct origin before;
+    int rc = 0;
+
+    if (!now->is_pushed && link_file_load(l, name, &before) == 0) {
+        *now = before;
+        return 0;
+    }
+    /* A pushed link is written even if it is there: nobody knows whether that one is durable. */
+    if (now->is_pushed && name->kind == LINK_LAYER)
+        rc = remove_record(l, name, err);
+    else
+        rc = write_record(l, name, media_type, now, err);
+    return rc == 0 ? write_link(l, name, now, err) : rc;
+}
+
+/* The folder of a link, which is its digest's own, when nothing is left in it. */
+static int remove_folder(const char *link, struct error *err)
+{
+    char *folder = xmemdup0(link, (size_t)(strrchr(link, '/') - link));
+    int rc = rmdir(folder) == 0 ? disk_sync_parent(folder, err) : disk_sync_parent(link, err);
+
+    free(folder);
+    return rc;
+}
+
+int link_file_remove(struct layout *l, const struct link_name *name, struct error *err)
+{
+    char *link = link_path(l, name);
+    char *record = record_path(l, name);
+    int rc = 0;
+
+    /* The link first: what stays of a mirrored one must not look pushed. */
+    if (unlink(link) < 0)
+        rc = errno == ENOENT || errno == ENOTDIR ? -ENOENT
+                                                 : error_sys(err, -errno, "remove %s", link);
+    if (rc == 0 && unlink(record) < 0 && errno != ENOENT)
+        rc = error_sys(err, -errno, "remove %s", record);
+    if (rc == 0)
+        rc = remove_folder(link, err);
+    free(record);
+    free(link);
+    return rc;
+}

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "cache/cache.h"
 #include "mirrord/api_private.h"
+#include "mirrord/push_rules.h"
 #include "mirrord/resolve.h"
 #include "mirrord/txn.h"
 #include "upstream/upstream.h"
@@ -88,6 +89,9 @@ void api_set_settings(struct api *api, const struct api_settings *settings)
     s->settings.flavor = s->flavor;
     s->root_body = api_root_body(&s->settings);
     s->ping_body = api_ping_body(&s->settings);
+    s->push_rules =
+        push_rules_new(settings->push_repositories, settings->push_networks, api->is_hub);
+    s->settings.push_repositories = s->settings.push_networks = NULL; /* they are compiled */
     s->settings.argv = NULL; /* borrowed by the caller; it is in the body now */
     pthread_mutex_lock(&api->settings_lock);
     s->older = atomic_load(&api->snapshot);
@@ -141,6 +145,7 @@ void api_free(struct api **aa)
         free(s->flavor);
         free(s->root_body);
         free(s->ping_body);
+        push_rules_free(&s->push_rules);
         free(s);
         s = older;
     }

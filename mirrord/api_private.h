@@ -19,6 +19,7 @@
 #include "mirrord/route.h"
 
 struct manifests;
+struct push_rules;
 struct reply;
 struct repos;
 struct resolver;
@@ -34,6 +35,7 @@ struct api_snapshot {
     char *flavor;
     char *root_body; /* of GET / */
     char *ping_body; /* of GET /_ping */
+    struct push_rules *push_rules;
 };
 
 struct api {
@@ -83,6 +85,10 @@ void api_origin_count_manifest(struct txn *txn, enum api_origin origin);
 const struct api_settings *api_settings_now(const struct api *api);
 const struct api_snapshot *api_snapshot_now(const struct api *api);
 struct pull_tools api_pull_tools(const struct api *api);
+
+/* Whether this client may change this repository (uploads, manifests, deletes). If not, it has been
+ * answered: nothing of a body was read. */
+bool api_push_allow(const struct api_request *q);
 
 /* The lines of every v2 answer. */
 #define API_V2_LINE "Docker-Distribution-Api-Version: registry/2.0\r\n"

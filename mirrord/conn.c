@@ -230,6 +230,7 @@ void conn_new(struct lane *lane, int fd, const struct sockaddr *peer)
     c->wake.fn = on_wake;
     transport_init_plain(&c->transport, fd);
     print_peer(peer, c->peer);
+    c->address = network_address_of(peer);
     event_assign(&c->timer, worker_event_base(lane->worker), -1, 0, on_timer, c);
     c->next = lane->conns;
     if (c->next)

@@ -27,6 +27,7 @@
 #include <event2/event_struct.h>
 
 #include "base/worker.h"
+#include "mirrord/network.h"
 #include "mirrord/transport.h"
 
 struct buffer;
@@ -95,6 +96,7 @@ struct conn {
     bool is_running : 1;
     bool is_kicked : 1; /* something happened while it ran */
     bool is_buried : 1;
+    struct network_address address; /* the peer's */
     char peer[CONN_PEER_SIZE];
 };
 

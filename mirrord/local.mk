@@ -22,12 +22,15 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/api_settings.c mirrord/api_settings.h \
 	mirrord/api_blob.c mirrord/api_catalog.c mirrord/api_manifest.c \
 	mirrord/api_error.c mirrord/api_error.h \
+	mirrord/api_push.c \
 	mirrord/api_root.c mirrord/api_tags.c \
 	mirrord/blob_body.c mirrord/blob_body.h \
 	mirrord/fill_body.c mirrord/fill_body.h \
 	mirrord/name.c mirrord/name.h \
 	mirrord/name_page.c mirrord/name_page.h \
+	mirrord/network.c mirrord/network.h \
 	mirrord/pull.c mirrord/pull.h \
+	mirrord/push_rules.c mirrord/push_rules.h \
 	mirrord/query.c mirrord/query.h \
 	mirrord/range.c mirrord/range.h \
 	mirrord/range_body.c mirrord/range_body.h \

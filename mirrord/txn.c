@@ -157,6 +157,11 @@ const char *txn_peer(const struct txn *t)
     return t->conn->peer;
 }
 
+const struct network_address *txn_peer_address(const struct txn *t)
+{
+    return &t->conn->address;
+}
+
 void txn_on_gone(struct txn *t, void (*fn)(void *arg), void *arg)
 {
     t->on_gone = fn;

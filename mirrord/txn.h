@@ -33,6 +33,7 @@
 #include "mirrord/head.h"
 
 struct arena;
+struct network_address;
 struct reply;
 struct txn;
 
@@ -44,6 +45,7 @@ struct arena *txn_arena(struct txn *txn);
 uint64_t txn_id(const struct txn *txn); /* unique in the process, for logs */
 /* The client's address as text ("192.0.2.7:1234", "unix:"). */
 const char *txn_peer(const struct txn *txn);
+const struct network_address *txn_peer_address(const struct txn *txn);
 
 /* fn(arg) once, when the client leaves before it was answered; the transaction is over then and
  * must not be answered any more. Not after reply_send_* (what was given to the reply is told by

@@ -203,12 +203,16 @@ static void on_wake(struct mail *m)
         fetch_free(f);
 }
 
+#define QUERY_KEEP "!$&'()*+,;=:@/?%" /* RFC 3986 section 3.4 */
+
+/* keep: what may stand in the reference as it is; a query comes encoded by its author. */
 static const struct {
-    const char *name, *before_repo, *before_reference;
+    const char *name, *before_repo, *before_reference, *keep;
 } kind_rows[] = {
-    [FETCH_MANIFEST] = {"manifest", "/v2/", "/manifests/"},
-    [FETCH_BLOB] = {"blob", "/v2/", "/blobs/"},
-    [FETCH_TAGS] = {"tags", "/v2/", "/tags/list?"},
+    [FETCH_MANIFEST] = {"manifest", "/v2/", "/manifests/", ":"},
+    [FETCH_BLOB] = {"blob", "/v2/", "/blobs/", ":"},
+    [FETCH_TAGS] = {"tags", "/v2/", "/tags/list?", QUERY_KEEP},
+    [FETCH_REFERRERS] = {"referrers", "/v2/", "/referrers/", QUERY_KEEP},
 };
 _Static_assert(sizeof(kind_rows) / sizeof(kind_rows[0]) == FETCH_KIND_MAX, "a row for each kind");
 
@@ -220,8 +224,7 @@ static int build_origin(struct fetch *f, const struct fetch_spec *spec)
     strbuf_add_str(&b, kind_rows[f->kind].before_repo);
     url_add_encoded(&b, spec->repo, "/");
     strbuf_add_str(&b, kind_rows[f->kind].before_reference);
-    /* A query comes encoded by its author. */
-    url_add_encoded(&b, spec->reference, f->kind == FETCH_TAGS ? "=&%+:,/" : ":");
+    url_add_encoded(&b, spec->reference, kind_rows[f->kind].keep);
     if (f->kind == FETCH_TAGS && !spec->reference.len)
         b.len--;
     int rc = url_parse((struct slice){b.ptr, b.len}, &f->origin, &f->result.error);
@@ -235,13 +238,15 @@ static void begin_chain(struct fetch *f)
     redirect_begin(&f->chain, &f->origin);
 }
 
+/* For the log, where no query belongs. */
 static char *make_label(const struct fetch_spec *spec)
 {
-    bool is_digest = spec->reference.len && memchr(spec->reference.ptr, ':', spec->reference.len);
+    struct slice rest = spec->reference;
+    struct slice shown = spec->kind == FETCH_TAGS ? SLICE_NONE : slice_cut(&rest, '?');
+    bool is_digest = shown.len && memchr(shown.ptr, ':', shown.len);
 
     return xasprintf("%s %.*s%s%.*s", kind_rows[spec->kind].name, SLICE_ARG(spec->repo),
-                     is_digest ? "@" : ":", spec->kind == FETCH_TAGS ? 0 : (int)spec->reference.len,
-                     spec->reference.ptr);
+                     is_digest ? "@" : ":", SLICE_ARG(shown));
 }
 
 struct fetch *fetch_start(struct upstream *u, const struct fetch_spec *spec,

@@ -20,16 +20,17 @@
 struct fetch;
 struct upstream;
 
-enum fetch_kind { FETCH_MANIFEST, FETCH_BLOB, FETCH_TAGS, FETCH_KIND_MAX };
+enum fetch_kind { FETCH_MANIFEST, FETCH_BLOB, FETCH_TAGS, FETCH_REFERRERS, FETCH_KIND_MAX };
 
 struct fetch_spec {
     enum fetch_kind kind;
     bool is_head;
-    struct slice repo; /* upstream's name of the repository; copied */
-    struct slice
-        reference; /* tag or digest; for FETCH_TAGS the query ("n=…&last=…") or empty; copied */
-    uint64_t off;  /* blobs: first byte wanted */
-    uint64_t end;  /* blobs: behind the last one, UINT64_MAX = to the end */
+    struct slice repo;      /* upstream's name of the repository; copied */
+    struct slice reference; /* tag or digest; copied. FETCH_TAGS: the query ("n=…&last=…") or empty;
+                               FETCH_REFERRERS: the subject's digest, perhaps with "?" and a query.
+                               Queries come encoded by their author. */
+    uint64_t off;           /* blobs: first byte wanted */
+    uint64_t end;           /* blobs: behind the last one, UINT64_MAX = to the end */
 };
 
 /* Of the answer that is used. Slices are valid during the callback. */

@@ -130,14 +130,15 @@ static bool is_json_type(struct slice type)
             slice_equal_case((struct slice){type.ptr, vendor.len}, vendor));
 }
 
-/* An HTML page is never a blob, and a manifest is some kind of JSON. No type at all is left to
- * the digest check and to the caller. */
+/* An HTML page is never a blob, and a manifest or an index is some kind of JSON. No type at all is
+ * left to the digest check and to the caller. */
 static bool is_right_type(const struct fetch *f, struct slice type)
 {
     if (slice_equal_case(type, SLICE("text/html")) ||
         slice_equal_case(type, SLICE("multipart/byteranges")))
         return false;
-    return f->kind != FETCH_MANIFEST || !type.len || is_json_type(type);
+    bool is_json = f->kind == FETCH_MANIFEST || f->kind == FETCH_REFERRERS;
+    return !is_json || !type.len || is_json_type(type);
 }
 
 static uint64_t length_of(const struct http_call *call)

@@ -24,6 +24,7 @@ static const char *const accept_lines[] = {
     [FETCH_MANIFEST] = manifest_accept,
     [FETCH_BLOB] = "Accept: */*",
     [FETCH_TAGS] = "Accept: application/json",
+    [FETCH_REFERRERS] = "Accept: application/vnd.oci.image.index.v1+json",
 };
 _Static_assert(sizeof(accept_lines) / sizeof(accept_lines[0]) == FETCH_KIND_MAX,
                "a line for each kind");
@@ -137,6 +138,8 @@ static void count_start(struct fetch *f)
     f->was_counted = true;
     if (f->kind == FETCH_BLOB && !f->is_head)
         metric_inc(METRIC_UPSTREAM_BLOB_GETS);
+    if (f->kind == FETCH_REFERRERS)
+        metric_inc(METRIC_UPSTREAM_REFERRERS_GETS);
     if (f->kind == FETCH_MANIFEST)
         metric_inc(f->is_head ? METRIC_UPSTREAM_MANIFEST_HEADS : METRIC_UPSTREAM_MANIFEST_GETS);
 }

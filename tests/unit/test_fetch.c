@@ -139,6 +139,44 @@ static void test_tags(void **state)
     script_server_free(&s);
 }
 
+static bool serve_referrers(struct script_request *r, void *arg)
+{
+    char value[200];
+
+    (void)arg;
+    assert_string_equal(r->target,
+                        r->nth == 0 ? "/v2/library/x/referrers/sha256:00"
+                                    : "/v2/library/x/referrers/sha256:00?n=2&last=a%2Fb+c;d=(e)");
+    assert_true(script_header(r, "Accept", value, sizeof(value)));
+    assert_string_equal(value, "application/vnd.oci.image.index.v1+json");
+    return script_printf(r, "HTTP/1.1 200 OK\r\n"
+                            "Content-Type: application/vnd.oci.image.index.v1+json\r\n"
+                            "Link: <?n=2&last=c>; rel=\"next\"\r\nContent-Length: 2\r\n\r\n{}");
+}
+
+static void test_referrers(void **state)
+{
+    static const char *const references[] = {"sha256:00", "sha256:00?n=2&last=a%2Fb+c;d=(e)"};
+    struct upstream_config config = lab_config();
+    struct script_server *s = script_server_new(serve_referrers, NULL);
+    int64_t before = metric_get(METRIC_UPSTREAM_REFERRERS_GETS);
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab, &config, s);
+    for (size_t i = 0; i < N_ROWS(references); i++) {
+        struct probe p = {.act = PROBE_GO_ON};
+        probe_run(&p, &lab, FETCH_REFERRERS, references[i], FETCH_OK);
+        assert_string_equal(p.link, "<?n=2&last=c>; rel=\"next\"");
+        assert_string_equal(p.media_type, "application/vnd.oci.image.index.v1+json");
+        assert_int_equal(p.body.len, 2);
+        probe_free(&p);
+    }
+    assert_int_equal(metric_get(METRIC_UPSTREAM_REFERRERS_GETS), before + 2);
+    lab_close(&lab);
+    script_server_free(&s);
+}
+
 /* Answers that end a fetch at once. */
 static const struct {
     const char *name;
@@ -166,6 +204,17 @@ static const struct {
      "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n<>",
      FETCH_BAD_ANSWER, 200, -1},
     {"text for a manifest", FETCH_MANIFEST,
+     "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}", FETCH_BAD_ANSWER,
+     200, -1},
+    {"no such API", FETCH_REFERRERS,
+     "HTTP/1.1 404 No\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+     FETCH_NOT_FOUND, 404, -1},
+    {"method not allowed for referrers", FETCH_REFERRERS,
+     "HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n", FETCH_BAD_ANSWER, 405, -1},
+    {"page for referrers", FETCH_REFERRERS,
+     "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\n<>", FETCH_BAD_ANSWER,
+     200, -1},
+    {"text for referrers", FETCH_REFERRERS,
      "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}", FETCH_BAD_ANSWER,
      200, -1},
     {"compressed", FETCH_BLOB,
@@ -376,7 +425,7 @@ int main(void)
         cmocka_unit_test(test_final_answers), cmocka_unit_test(test_stubborn_answers),
         cmocka_unit_test(test_troubles_pass), cmocka_unit_test(test_first_range),
         cmocka_unit_test(test_refusals),      cmocka_unit_test(test_names),
-        cmocka_unit_test(test_many),
+        cmocka_unit_test(test_many),          cmocka_unit_test(test_referrers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

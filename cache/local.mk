@@ -18,6 +18,7 @@ cache_libcache_a_SOURCES = \
 	cache/link_file.c cache/link_file.h \
 	cache/lru.c cache/lru.h \
 	cache/manifest.c cache/manifest.h \
+	cache/manifest_scan.c cache/manifest_scan.h \
 	cache/manifest_type.c cache/manifest_type.h \
 	cache/names.c cache/names.h \
 	cache/open_files.c cache/open_files.h \

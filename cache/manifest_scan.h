@@ -49,8 +49,10 @@ struct manifest_facts {
 typedef int (*manifest_ref_fn)(void *arg, const struct manifest_ref *ref);
 
 /* 0; -EBADMSG with what is wrong and where: not one JSON object, deeper than depth_max, a
- * descriptor without a valid digest, with a negative or absurd size, a member of the wrong type;
- * or what on_ref returned. on_ref may be NULL. Believe nothing before it returned 0. */
+ * descriptor without a valid digest, with a negative or absurd size, a member of the wrong type, a
+ * member twice or in another case (readers disagree about those; escapes in names are undone); or
+ * what on_ref returned. Members that are null count as missing. on_ref may be NULL. Believe nothing
+ * before it returned 0. Strings of the facts: base/json_text.h undoes their escapes. */
 int manifest_scan(struct slice body, unsigned depth_max, struct manifest_facts *facts,
                   manifest_ref_fn on_ref, void *arg, struct error *err);
 

@@ -247,3 +247,12 @@ char *layout_layer_record(const struct layout *l, struct slice repo, const struc
 {
     return digest_file(l, repo, "_layers", d, "mirrord.json");
 }
+
+char *layout_upload(const struct layout *l, struct slice repo, struct slice id)
+{
+    CHECK(layout_repo_is_valid(repo));
+    /* Which letters an id may have is for its maker to say; none may leave the folder. */
+    CHECK(id.len == 0 || (id.ptr[0] != '.' && !memchr(id.ptr, '/', id.len)));
+    return xasprintf("%s/%.*s/_uploads%s%.*s", l->repositories, SLICE_ARG(repo),
+                     id.len > 0 ? "/" : "", SLICE_ARG(id));
+}

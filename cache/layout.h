@@ -50,5 +50,7 @@ char *layout_revision_link(const struct layout *l, struct slice repo, const stru
 char *layout_revision_record(const struct layout *l, struct slice repo, const struct digest *d);
 char *layout_layer_link(const struct layout *l, struct slice repo, const struct digest *d);
 char *layout_layer_record(const struct layout *l, struct slice repo, const struct digest *d);
+/* _uploads/<id>: the folder of an upload; all uploads when id is empty. */
+char *layout_upload(const struct layout *l, struct slice repo, struct slice id);
 
 #endif

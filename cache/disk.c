@@ -169,19 +169,35 @@ static int write_new(const char *tmp, struct slice content, enum disk_care care,
     return rc;
 }
 
+/* Gives tmp its final name, which need not survive. Of folders that are new only those above the
+ * file's own are synced: others will rely on them. */
+static int publish_loosely(const char *tmp, const char *path, struct error *err)
+{
+    unsigned n_new = 0;
+
+    if (rename(tmp, path) == 0)
+        return 0;
+    char *parent = parent_of(path);
+    int rc = errno == ENOENT ? make_folders(parent, &n_new, err) : 0;
+    if (rc == 0 && rename(tmp, path) < 0)
+        rc = error_sys(err, -errno, "rename %s to %s", tmp, path);
+    if (rc == 0 && n_new > 1) {
+        char *above = parent_of(parent);
+        rc = sync_names(above, n_new - 1, err);
+        free(above);
+    }
+    free(parent);
+    return rc;
+}
+
 int disk_write_file(struct layout *l, const char *path, struct slice content, enum disk_care care,
                     struct error *err)
 {
     char *tmp = layout_tmp_file(l);
     int rc = write_new(tmp, content, care, err);
 
-    if (rc == 0 && care == DISK_DURABLE)
-        rc = disk_publish(tmp, path, err);
-    else if (rc == 0) {
-        rc = disk_make_parent(path, err);
-        if (rc == 0 && rename(tmp, path) < 0)
-            rc = error_sys(err, -errno, "rename %s to %s", tmp, path);
-    }
+    if (rc == 0)
+        rc = care == DISK_DURABLE ? disk_publish(tmp, path, err) : publish_loosely(tmp, path, err);
     if (rc < 0)
         unlink(tmp);
     free(tmp);

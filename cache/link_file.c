@@ -178,11 +178,38 @@ static int write_link(struct layout *l, const struct link_name *name, const stru
     return rc;
 }
 
+/* The folder of a link, which is its digest's own. */
+static char *folder_of(const char *link)
+{
+    const char *slash = strrchr(link, '/');
+
+    CHECK(slash);
+    return xmemdup0(link, (size_t)(slash - link));
+}
+
+/* A pushed layer. A mirrored one may have made the folder, and that is not durable. */
+static int add_pushed_layer(struct layout *l, const struct link_name *name,
+                            const struct origin *origin, struct error *err)
+{
+    char *path = link_path(l, name);
+    char *folder = folder_of(path);
+    bool had_folder = access(folder, F_OK) == 0;
+    int rc = had_folder ? remove_record(l, name, err) : 0;
+
+    if (rc == 0)
+        rc = write_link(l, name, origin, err);
+    if (rc == 0 && had_folder)
+        rc = disk_sync_parent(folder, err);
+    free(folder);
+    free(path);
+    return rc;
+}
+
 int link_file_add(struct layout *l, const struct link_name *name, struct slice media_type,
                   struct origin *now, struct error *err)
 {
     struct origin before;
-    int rc = 0;
+    int rc;
 
     if (!now->is_pushed && link_file_load(l, name, &before) == 0) {
         *now = before;
@@ -190,17 +217,16 @@ int link_file_add(struct layout *l, const struct link_name *name, struct slice m
     }
     /* A pushed link is written even if it is there: nobody knows whether that one is durable. */
     if (now->is_pushed && name->kind == LINK_LAYER)
-        rc = remove_record(l, name, err);
-    else
-        rc = write_record(l, name, media_type, now, err);
+        return add_pushed_layer(l, name, now, err);
+    rc = write_record(l, name, media_type, now, err);
     return rc == 0 ? write_link(l, name, now, err) : rc;
 }
 
-/* The folder of a link, which is its digest's own, when nothing is left in it. */
+/* Removes what is left of the link's folder, if that is nothing. */
 static int remove_folder(const char *link, struct error *err)
 {
-    char *folder = xmemdup0(link, (size_t)(strrchr(link, '/') - link));
-    int rc = rmdir(folder) == 0 ? disk_sync_parent(folder, err) : disk_sync_parent(link, err);
+    char *folder = folder_of(link);
+    int rc = disk_sync_parent(rmdir(folder) == 0 ? folder : link, err);
 
     free(folder);
     return rc;

@@ -15,6 +15,7 @@
 struct cache {
     struct layout *layout;
     struct errands *errands;
+    struct vouches *vouches;
     struct store *store;
     struct fills *fills;
     struct links *links;
@@ -62,7 +63,8 @@ int cache_open(const struct cache_config *config, struct cache **out, struct err
     c->layout = layout;
     c->errands = errands_new(config->pool);
     c->partial_max_age_s = config->partial_max_age_s;
-    c->store = store_new(layout, c->errands, config);
+    c->vouches = vouches_new(layout, config->gc_grace_s);
+    c->store = store_new(layout, c->errands, c->vouches, config);
     c->fills = fills_new(layout, c->errands, c->store, config);
     /* Bodies are larger than records and links, and there are fewer of them. */
     c->links = links_new(layout, c->errands, config->manifest_memory_bytes / 8);
@@ -96,6 +98,7 @@ void cache_close(struct cache **cc)
     /* Closing the last descriptors may have become errands. */
     errands_wait(c->errands);
     errands_free(&c->errands);
+    vouches_free(&c->vouches);
     layout_free(&c->layout);
     free(c);
     *cc = NULL;
@@ -104,6 +107,11 @@ void cache_close(struct cache **cc)
 struct store *cache_store(struct cache *c)
 {
     return c->store;
+}
+
+struct vouches *cache_vouches(struct cache *c)
+{
+    return c->vouches;
 }
 
 struct fills *cache_fills(struct cache *c)

@@ -9,7 +9,10 @@
 #include "cache/errand.h"
 #include "cache/layout.h"
 
-struct store *store_new(struct layout *l, struct errands *errands,
+struct vouches *vouches_new(const struct layout *l, unsigned grace_s);
+void vouches_free(struct vouches **vs);
+
+struct store *store_new(struct layout *l, struct errands *errands, struct vouches *vouches,
                         const struct cache_config *config);
 void store_free(struct store **s);
 

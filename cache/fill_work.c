@@ -14,6 +14,7 @@
 #include "cache/fill_file.h"
 #include "cache/fill_private.h"
 #include "cache/store_private.h"
+#include "cache/vouch.h"
 
 #define SAVE_BYTES (16 * 1024 * 1024)
 #define SAVE_MS 1000
@@ -162,6 +163,8 @@ static void step_seal(struct fill *f)
 {
     struct error err;
     struct blob *b = NULL;
+    /* Whatever lies under its name: the collector is not about to remove it from now on. */
+    vouch_present_now(store_vouches(fills_store(f->fills)), &f->digest, NULL);
     int rc = fill_file_publish(fills_layout(f->fills), &f->digest, f->fd, f->size, &err);
 
     if (rc == 0)

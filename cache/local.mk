@@ -1,5 +1,6 @@
 noinst_LIBRARIES += cache/libcache.a
 cache_libcache_a_SOURCES = \
+	cache/bloom.c cache/bloom.h \
 	cache/cache.c cache/cache.h cache/cache_private.h \
 	cache/disk.c cache/disk.h \
 	cache/errand.c cache/errand.h \
@@ -28,4 +29,5 @@ cache_libcache_a_SOURCES = \
 	cache/store.c cache/store.h cache/store_private.h \
 	cache/sweep.c \
 	cache/tag.c cache/tag.h \
-	cache/tag_file.c cache/tag_file.h
+	cache/tag_file.c cache/tag_file.h \
+	cache/vouch.c cache/vouch.h cache/vouch_private.h

@@ -16,12 +16,14 @@
 #include "cache/disk.h"
 #include "cache/open_files.h"
 #include "cache/store_private.h"
+#include "cache/vouch.h"
 
 #define WARM_UP_BYTES (2 * 1024 * 1024)
 
 struct store {
     struct layout *layout;
     struct errands *errands;
+    struct vouches *vouches;
     struct open_files *open_files;
 };
 
@@ -36,13 +38,14 @@ struct opening {
     struct blob *blob;
 };
 
-struct store *store_new(struct layout *l, struct errands *errands,
+struct store *store_new(struct layout *l, struct errands *errands, struct vouches *vouches,
                         const struct cache_config *config)
 {
     struct store *s = xcalloc(1, sizeof(*s));
 
     s->layout = l;
     s->errands = errands;
+    s->vouches = vouches;
     s->open_files = open_files_new(errands, config->open_files_max, config->open_files_valid_s);
     return s;
 }
@@ -150,6 +153,8 @@ int store_put_now(struct store *s, const struct digest *d, const void *p, size_t
 {
     char *path = layout_blob(s->layout, d);
     struct slice content = {p, n};
+    /* So the collector leaves alone what gets its name now, and what may have it already. */
+    vouch_present_now(s->vouches, d, NULL);
     int rc = disk_write_file(s->layout, path, content, DISK_DURABLE, err);
 
     /* It may have been open with another inode behind it. */
@@ -165,6 +170,11 @@ struct blob *store_add(struct store *s, const struct digest *d, int fd)
 
     CHECK(fstat(fd, &st) == 0);
     return open_files_add(s->open_files, d, fd, &st);
+}
+
+struct vouches *store_vouches(struct store *s)
+{
+    return s->vouches;
 }
 
 void store_forget(struct store *s, const struct digest *d)

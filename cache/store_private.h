@@ -7,5 +7,7 @@
 /* Takes the descriptor of a blob that just got its final name, and puts it among the open ones, so
  * that it is found from now on. The caller gets a reference. Any thread. */
 struct blob *store_add(struct store *s, const struct digest *d, int fd);
+/* For who gives a blob its final name without store_put_now. */
+struct vouches *store_vouches(struct store *s);
 
 #endif

@@ -17,12 +17,18 @@
 
 struct vouches;
 
-/* Any thread; a few atomic operations. hot */
+/* Any thread; a few atomic operations. First this, then look whether it is here, then tell. hot */
 void vouch_for(struct vouches *vs, const struct digest *d);
 /* Pool threads. Vouches, then looks: 0 when the blob's file is here (*size_out, may be NULL),
  * -ENOENT, or another negative errno. The collector cannot be between its own look and its removal
  * meanwhile, so what was found stays for the grace period. Also to be called before a blob is
  * given its final name. */
 int vouch_present_now(struct vouches *vs, const struct digest *d, uint64_t *size_out);
+
+/* Pool threads. Brackets a manifest being put, from before the first vouch for what it references
+ * until its revision link is durable: what was vouched for in between stays until the end, however
+ * slow the disk and however short the grace period. vouch_release takes what vouch_hold gave. */
+unsigned vouch_hold(struct vouches *vs);
+void vouch_release(struct vouches *vs, unsigned hold);
 
 #endif

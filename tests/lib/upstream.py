@@ -16,19 +16,20 @@ ISSUER = "tests"
 
 
 class Upstream:
-    """auth: None, "htpasswd" or "token"; folder keeps its storage over stop() and start()."""
+    """auth: None, "htpasswd" or "token"; folder keeps its storage over stop() and start(), unless that lies elsewhere."""
 
-    def __init__(self, folder, auth=None, proxy_of=None):
+    def __init__(self, folder, auth=None, proxy_of=None, storage=None, secret="tests"):
         self.folder = str(folder)
         os.makedirs(self.folder, exist_ok=True)
         self.auth = auth
         self.port = free_port()
-        self.storage = os.path.join(self.folder, "registry")
+        self.storage = str(storage or os.path.join(self.folder, "registry"))
+        self.secret = secret    # seals the state of uploads
         self.process = self.tokens = None
         config = {
             "version": "0.1", "log": {"level": "info"},
             "storage": {"filesystem": {"rootdirectory": self.storage}, "delete": {"enabled": True}},
-            "http": {"addr": "127.0.0.1:%d" % self.port},
+            "http": {"addr": "127.0.0.1:%d" % self.port, "secret": secret},
         }
         if proxy_of is not None:
             config["proxy"] = {"remoteurl": proxy_of}

@@ -1,31 +1,16 @@
 """Real clients pull real images through the mirror from a real registry; then the registry is stopped and they pull
 again, with nothing in their own storage."""
-import platform
 import threading
 
 import pytest
 
 from lib import clients
+from lib.clients import machine_architecture, other_architecture, runnable
 from lib.images import Image, Index, noise
 from lib.upstream import PASSWORD, USER
 from lib.waiting import wait_until
 
 CREDENTIALS = {"MIRROR_SOURCE_USERNAME": USER, "MIRROR_SOURCE_PASSWORD": PASSWORD}
-
-
-def runnable(architecture="amd64", dialect="oci", seed=1):
-    """Several layers, the first of which holds a program."""
-    program = clients.busybox()
-    return Image([{"bin/busybox": program, "bin/sh": program}, {"etc/motd": b"seed %d\n" % seed},
-                  {"data/noise": noise(3000000, seed)}], dialect, architecture, ("/bin/busybox", "cat", "/etc/motd"))
-
-
-def machine_architecture():
-    return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-
-
-def other_architecture():
-    return "arm64" if machine_architecture() == "amd64" else "amd64"
 
 
 @pytest.fixture

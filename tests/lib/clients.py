@@ -4,12 +4,15 @@ A client whose program is not installed, or which this machine does not permit, 
 """
 import json
 import os
+import platform
 import shutil
 import subprocess
 import tempfile
 
 import pytest
 
+from .images import Image, noise
+from .layouts import write_docker_archive, write_layout, write_layout_archive
 from .process import Process
 
 # What clients say when the machine keeps them from making containers, whatever the mirror does.
@@ -44,6 +47,21 @@ def busybox():
         return program.read(), 0o755
 
 
+def runnable(architecture="amd64", dialect="oci", seed=1):
+    """Several layers, the first of which holds a program."""
+    program = busybox()
+    return Image([{"bin/busybox": program, "bin/sh": program}, {"etc/motd": b"seed %d\n" % seed},
+                  {"data/noise": noise(3000000, seed)}], dialect, architecture, ("/bin/busybox", "cat", "/etc/motd"))
+
+
+def machine_architecture():
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+
+
+def other_architecture():
+    return "arm64" if machine_architecture() == "amd64" else "amd64"
+
+
 def mounts_below(folder):
     """What a client has mounted and not unmounted, the innermost first."""
     with open("/proc/self/mounts") as mounts:
@@ -57,6 +75,7 @@ class Client:
         self.location = mirror_url.split("://")[1]
         self.state = None
         self.process = None
+        self.n_scratch = 0
 
     def fresh(self):
         """Forgets everything: a new storage folder, a new daemon. Paths of sockets must be short."""
@@ -70,6 +89,15 @@ class Client:
 
     def start(self):
         pass
+
+    def target(self, name):
+        """A name of the mirror itself, to which is pushed."""
+        return "%s/%s" % (self.location, name)
+
+    def scratch(self):
+        """A path below the storage folder that is not in use."""
+        self.n_scratch += 1
+        return self.path("scratch-%d" % self.n_scratch)
 
     def stop(self):
         if self.process is not None:
@@ -110,6 +138,11 @@ class Docker(Client):
     def pull(self, name):
         self.docker("pull", name)
 
+    def push(self, image, name):
+        """Loads an image from a file, pushes it, and tells what docker said."""
+        self.docker("load", "-i", write_docker_archive(image, self.scratch(), self.target(name)))
+        return self.docker("push", self.target(name))
+
     def run(self, name, *command):
         return self.docker("run", "--rm", "--network", "none", name, *command)
 
@@ -142,6 +175,12 @@ class Containerd(Client):
         self.ctr("images", "pull", "--snapshotter", "native", "--hosts-dir", self.path("hosts"), *arguments,
                  "docker.io/" + name)
 
+    def push(self, image, name):
+        """All platforms of it."""
+        self.ctr("images", "import", "--all-platforms", "--no-unpack",
+                 write_layout_archive(image, self.scratch(), self.target(name)))
+        return self.ctr("images", "push", "--plain-http", self.target(name))
+
     def run(self, name, *command):
         return self.ctr("run", "--rm", "--snapshotter", "native", "docker.io/" + name, "test", *command)
 
@@ -166,6 +205,12 @@ class Podman(Client):
     def pull(self, name, *arguments):
         self.podman("pull", "-q", "--signature-policy", self.path("policy.json"), *arguments, "docker.io/" + name)
 
+    def push(self, image, name):
+        loaded = self.podman("pull", "-q", "--signature-policy", self.path("policy.json"),
+                             "oci:%s:latest" % write_layout(image, self.scratch())).split()[-1]
+        return self.podman("push", "--signature-policy", self.path("policy.json"), "--tls-verify=false", loaded,
+                           "docker://" + self.target(name))
+
     def run(self, name, *command):
         return self.podman("run", "--rm", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit",
                            "nproc=1024:1024", "docker.io/" + name, *command)
@@ -174,9 +219,18 @@ class Podman(Client):
 class Buildah(Podman):
     program = "buildah"
 
+    def buildah(self, *arguments):
+        return run(["buildah", *self.storage, *arguments], self.environment)
+
     def pull(self, name, *arguments):
-        run(["buildah", *self.storage, "pull", "-q", "--signature-policy", self.path("policy.json"), *arguments,
-             "docker.io/" + name], self.environment)
+        self.buildah("pull", "-q", "--signature-policy", self.path("policy.json"), *arguments, "docker.io/" + name)
+
+    def push(self, image, name):
+        """As a manifest list of its own, with all platforms."""
+        listed = self.buildah("manifest", "create", self.target(name)).split()[-1]
+        self.buildah("manifest", "add", "--all", listed, "oci:%s:latest" % write_layout(image, self.scratch()))
+        return self.buildah("manifest", "push", "--signature-policy", self.path("policy.json"), "--all",
+                            "--tls-verify=false", listed, "docker://" + self.target(name))
 
     def run(self, name, *command):
         """A build on top of it: the commands of its layer can be used."""
@@ -189,11 +243,17 @@ class Buildah(Podman):
 class Skopeo(Podman):
     program = "skopeo"
 
+    def skopeo(self, *arguments):
+        return run(["skopeo", "--policy", self.path("policy.json"), "--registries-conf", self.path("registries.conf"),
+                    *arguments], self.environment)
+
     def pull(self, name, *arguments):
         shutil.rmtree(self.path("layout"), ignore_errors=True)
-        run(["skopeo", "--policy", self.path("policy.json"), "--registries-conf",
-             self.path("registries.conf"), *arguments, "copy", "--all", "docker://docker.io/" + name,
-             "oci:%s:latest" % self.path("layout")], self.environment)
+        self.skopeo(*arguments, "copy", "--all", "docker://docker.io/" + name, "oci:%s:latest" % self.path("layout"))
+
+    def push(self, image, name, *arguments):
+        return self.skopeo("copy", "--dest-tls-verify=false", *arguments,
+                           "oci:%s:latest" % write_layout(image, self.scratch()), "docker://" + self.target(name))
 
     def run(self, name, *command):
         """It runs nothing: what it has written is looked at instead."""

@@ -19,4 +19,5 @@ base_libbase_a_SOURCES = \
 	base/strbuf.c base/strbuf.h \
 	base/thread.c base/thread.h \
 	base/url.c base/url.h \
+	base/utf8.c base/utf8.h \
 	base/worker.c base/worker.h

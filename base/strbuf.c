@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
+#include "base/utf8.h"
 
 void strbuf_init(struct strbuf *b)
 {
@@ -93,31 +94,12 @@ void strbuf_addf(struct strbuf *b, const char *fmt, ...)
     b->len += (size_t)n;
 }
 
-/* How many bytes the character at p has, or 0 when it is no UTF-8 (RFC 3629 section 4: nothing
- * longer than needed, no surrogates, nothing above U+10FFFF). */
-static size_t utf8_length(const unsigned char *p, size_t n)
-{
-    if (p[0] < 0x80)
-        return 1;
-    if (p[0] < 0xc2 || p[0] > 0xf4)
-        return 0;
-    size_t length = p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-    unsigned low = p[0] == 0xe0 ? 0xa0 : p[0] == 0xf0 ? 0x90 : 0x80;
-    unsigned high = p[0] == 0xed ? 0x9f : p[0] == 0xf4 ? 0x8f : 0xbf;
-    if (length > n || p[1] < low || p[1] > high)
-        return 0;
-    for (size_t i = 2; i < length; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    return length;
-}
-
 void strbuf_add_json(struct strbuf *b, struct slice s)
 {
     const unsigned char *p = (const unsigned char *)s.ptr;
 
     for (size_t i = 0, length; i < s.len; i += length) {
-        length = utf8_length(p + i, s.len - i);
+        length = utf8_length(s.ptr + i, s.len - i);
         if (p[i] == '"' || p[i] == '\\')
             strbuf_addf(b, "\\%c", p[i]);
         else if (p[i] < 0x20 || p[i] == 0x7f || length == 0)

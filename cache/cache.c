@@ -68,8 +68,8 @@ int cache_open(const struct cache_config *config, struct cache **out, struct err
     c->fills = fills_new(layout, c->errands, c->store, config);
     /* Bodies are larger than records and links, and there are fewer of them. */
     c->links = links_new(layout, c->errands, config->manifest_memory_bytes / 8);
-    c->manifests =
-        manifests_new(layout, c->errands, c->store, config->manifest_memory_bytes / 8 * 5);
+    struct manifest_tools tools = {c->errands, c->store, c->links, c->vouches};
+    c->manifests = manifests_new(&tools, config->manifest_memory_bytes / 8 * 5);
     c->tags = tags_new(layout, c->errands, config->manifest_memory_bytes / 4);
     c->repos = repos_new(layout, c->errands);
     *out = c;

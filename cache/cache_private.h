@@ -21,8 +21,14 @@ struct fills *fills_new(struct layout *l, struct errands *errands, struct store 
 /* Writes down what the running ones have, then forgets them. */
 void fills_free(struct fills **fs);
 
-struct manifests *manifests_new(struct layout *l, struct errands *errands, struct store *store,
-                                size_t memory_bytes);
+/* What manifests are kept with; all of it outlives them. */
+struct manifest_tools {
+    struct errands *errands;
+    struct store *store;
+    struct links *links;
+    struct vouches *vouches;
+};
+struct manifests *manifests_new(const struct manifest_tools *tools, size_t memory_bytes);
 void manifests_free(struct manifests **ms);
 
 struct links *links_new(struct layout *l, struct errands *errands, size_t memory_bytes);

@@ -7,20 +7,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
-
 #include "base/alloc.h"
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/metric.h"
 #include "cache/cache_private.h"
 #include "cache/disk.h"
+#include "cache/link.h"
 #include "cache/lru.h"
+#include "cache/manifest_scan.h"
 #include "cache/manifest_type.h"
 #include "cache/store.h"
+#include "cache/vouch.h"
 
 #define N_SHARDS 8
-#define RECORD_MAX_BYTES 4096 /* of a revision's record of ours */
+#define SCAN_DEPTH_MAX 512 /* of what is mirrored; deeper ones are kept all the same */
 
 struct manifest {
     atomic_uint refs;
@@ -38,9 +40,7 @@ struct entry {
 };
 
 struct manifests {
-    struct layout *layout;
-    struct errands *errands;
-    struct store *store;
+    struct manifest_tools tools;
     struct lru *lru;
 };
 
@@ -52,6 +52,7 @@ struct story {
     struct digest digest;
     size_t max_bytes;
     struct manifest *manifest;
+    struct origin origin; /* of one being kept */
     int rc;
     manifest_load_fn loaded;
     manifest_kept_fn kept;
@@ -143,14 +144,12 @@ static const struct lru_kind ENTRIES = {
     .drop = entry_drop,
 };
 
-struct manifests *manifests_new(struct layout *l, struct errands *errands, struct store *store,
-                                size_t memory_bytes)
+struct manifests *manifests_new(const struct manifest_tools *tools, size_t memory_bytes)
 {
     struct manifests *ms = xcalloc(1, sizeof(*ms));
 
-    ms->layout = l;
-    ms->errands = errands;
-    ms->store = store;
+    CHECK(tools->errands && tools->store && tools->links && tools->vouches);
+    ms->tools = *tools;
     ms->lru = lru_new(&ENTRIES, memory_bytes, N_SHARDS);
     return ms;
 }
@@ -202,26 +201,6 @@ static void story_free(struct story *s)
     free(s);
 }
 
-/* The media type that our record of the revision tells; empty when there is none. */
-static void read_media_type(struct story *s, struct strbuf *out)
-{
-    struct strbuf text = STRBUF_INIT;
-    struct slice repo = slice_of(s->repo);
-
-    if (!layout_repo_is_valid(repo))
-        return;
-    char *path = layout_revision_record(s->manifests->layout, repo, &s->digest);
-    if (disk_read_file(path, RECORD_MAX_BYTES, &text) == 0 && text.len > 0) {
-        json_t *root = json_loadb(text.ptr, text.len, 0, NULL);
-        const char *type = json_string_value(json_object_get(root, "media_type"));
-        if (type)
-            strbuf_add_str(out, type);
-        json_decref(root);
-    }
-    strbuf_fini(&text);
-    free(path);
-}
-
 /* What is stored is not what its name says. */
 static int refuse_wrong(struct story *s)
 {
@@ -230,7 +209,7 @@ static int refuse_wrong(struct story *s)
     digest_format(&s->digest, text);
     log_error("store", "manifest %s is damaged on disk; it counts as missing", text);
     metric_inc(METRIC_STORE_DAMAGED);
-    store_forget(s->manifests->store, &s->digest);
+    store_forget(s->manifests->tools.store, &s->digest);
     return -ENOENT;
 }
 
@@ -246,7 +225,7 @@ static int read_body(struct story *s, struct blob *b, char *body, size_t n)
         return refuse_wrong(s);
     if (rc < 0)
         return rc;
-    read_media_type(s, &type);
+    links_media_type_now(s->manifests->tools.links, slice_of(s->repo), &s->digest, &type);
     s->manifest =
         manifest_new(&s->digest, (struct slice){type.ptr, type.len}, (struct slice){body, n});
     strbuf_fini(&type);
@@ -256,7 +235,7 @@ static int read_body(struct story *s, struct blob *b, char *body, size_t n)
 static int load_from_store(struct story *s)
 {
     struct blob *b = NULL;
-    int rc = store_open_now(s->manifests->store, &s->digest, &b);
+    int rc = store_open_now(s->manifests->tools.store, &s->digest, &b);
 
     if (rc < 0)
         return rc;
@@ -302,52 +281,98 @@ void manifests_load(struct manifests *ms, struct slice repo, const struct digest
 
     s->loaded = done;
     s->max_bytes = max_bytes;
-    errand_submit(ms->errands, &s->errand, do_load, on_loaded);
+    errand_submit(ms->tools.errands, &s->errand, do_load, on_loaded);
 }
 
-/* {"media_type":"…"} */
-static int write_record(struct story *s, struct error *err)
-{
-    struct strbuf text = STRBUF_INIT;
-    char *path = layout_revision_record(s->manifests->layout, slice_of(s->repo), &s->digest);
+/* --- keeping ---------------------------------------------------------------------------------- */
 
-    strbuf_add_str(&text, "{\"media_type\":\"");
-    strbuf_add_json(&text, s->manifest->media_type);
-    strbuf_add_str(&text, "\"}\n");
-    int rc = disk_write_file(s->manifests->layout, path, (struct slice){text.ptr, text.len},
-                             DISK_DURABLE, err);
-    strbuf_fini(&text);
-    free(path);
-    return rc;
+/* The store has just these bytes: not only a file of that name, which may be damaged. */
+static bool is_stored(struct manifests *ms, const struct manifest *m)
+{
+    uint64_t size;
+    struct blob *b = NULL;
+
+    if (vouch_present_now(ms->tools.vouches, &m->digest, &size) < 0 || size != m->body.len)
+        return false;
+    if (store_open_now(ms->tools.store, &m->digest, &b) < 0)
+        return false;
+    char *stored = malloc(m->body.len > 0 ? m->body.len : 1);
+    bool is_same = stored && blob_size(b) == m->body.len &&
+                   disk_pread(blob_fd(b), stored, m->body.len, 0) == 0 &&
+                   memcmp(stored, m->body.ptr, m->body.len) == 0;
+    free(stored);
+    blob_unref(&b);
+    return is_same;
 }
 
-static int write_link(struct story *s, struct error *err)
+static int put_blob(struct manifests *ms, const struct manifest *m, struct error *err)
 {
-    char digest[DIGEST_TEXT_SIZE];
-    char *path = layout_revision_link(s->manifests->layout, slice_of(s->repo), &s->digest);
-
-    digest_format(&s->digest, digest);
-    int rc = disk_write_file(s->manifests->layout, path, slice_of(digest), DISK_DURABLE, err);
-    free(path);
-    return rc;
+    if (is_stored(ms, m))
+        return store_settle_now(ms->tools.store, &m->digest, err);
+    return store_put_now(ms->tools.store, &m->digest, m->body.ptr, m->body.len, err);
 }
 
 /* The link comes last: it says that the rest is there. */
+static int put_now(struct manifests *ms, struct slice repo, const struct manifest *m,
+                   const struct origin *origin, struct error *err)
+{
+    if (!layout_repo_is_valid(repo))
+        return error_set(err, -EINVAL, "repository name not usable");
+    unsigned hold = vouch_hold(ms->tools.vouches);
+    int rc = put_blob(ms, m, err);
+    if (rc == 0)
+        rc = links_add_revision_now(ms->tools.links, repo, &m->digest, origin, m->media_type, err);
+    vouch_release(ms->tools.vouches, hold);
+    return rc;
+}
+
+int manifests_put_now(struct manifests *ms, struct slice repo, struct manifest *m,
+                      const struct origin *origin, struct error *err)
+{
+    int rc = put_now(ms, repo, m, origin, err);
+
+    if (rc == 0)
+        remember(ms, m);
+    return rc;
+}
+
+/* Foreign layers lie elsewhere, and children are asked for by themselves. */
+static int link_reference(void *arg, const struct manifest_ref *ref)
+{
+    struct story *s = arg;
+    struct error err;
+
+    if (ref->is_foreign || (ref->kind != MANIFEST_REF_CONFIG && ref->kind != MANIFEST_REF_LAYER))
+        return 0;
+    s->rc = links_add_layer_now(s->manifests->tools.links, slice_of(s->repo), &ref->digest,
+                                &s->origin, &err);
+    if (s->rc < 0)
+        log_warning("store", "blob of a manifest not linked into %s: %s", s->repo, err.text);
+    return s->rc;
+}
+
+/* The upstream has this image in this repository, so it has the blobs there, too: they may be read
+ * through it from now on, whichever repository they come or came through. */
+static void link_references(struct story *s)
+{
+    struct manifest_facts facts;
+    struct slice body = s->manifest->body;
+
+    /* Nothing is to be believed before all of it is well. */
+    if (manifest_scan(body, SCAN_DEPTH_MAX, &facts, NULL, NULL, NULL) == 0)
+        manifest_scan(body, SCAN_DEPTH_MAX, &facts, link_reference, s, NULL);
+    s->rc = 0;
+}
+
 static void do_keep(struct errand *e)
 {
     struct story *s = (struct story *)e;
-    struct slice body = s->manifest->body;
     struct error err;
 
-    if (!layout_repo_is_valid(slice_of(s->repo)))
-        s->rc = error_set(&err, -EINVAL, "repository name not usable");
+    s->rc = put_now(s->manifests, slice_of(s->repo), s->manifest, &s->origin, &err);
+    if (s->rc == 0)
+        link_references(s);
     else
-        s->rc = store_put_now(s->manifests->store, &s->digest, body.ptr, body.len, &err);
-    if (s->rc == 0)
-        s->rc = write_record(s, &err);
-    if (s->rc == 0)
-        s->rc = write_link(s, &err);
-    if (s->rc < 0)
         log_error("store", "manifest not kept: %s", err.text);
     if (!e->done)
         story_free(s);
@@ -362,12 +387,14 @@ static void on_kept(struct errand *e)
 }
 
 void manifests_keep(struct manifests *ms, struct slice repo, struct manifest *m,
-                    manifest_kept_fn done, void *arg)
+                    const char *upstream, manifest_kept_fn done, void *arg)
 {
     struct story *s = story_new(ms, repo, &m->digest, arg);
 
     s->manifest = manifest_ref(m);
+    s->origin =
+        (struct origin){.upstream = origin_upstream(slice_of(upstream)), .at_s = clock_wall_s()};
     s->kept = done;
     remember(ms, m);
-    errand_submit(ms->errands, &s->errand, do_keep, done ? on_kept : NULL);
+    errand_submit(ms->tools.errands, &s->errand, do_keep, done ? on_kept : NULL);
 }

@@ -36,11 +36,13 @@ typedef void (*manifest_load_fn)(void *arg, int rc, struct manifest *m);
 void manifests_load(struct manifests *ms, struct slice repo, const struct digest *d,
                     size_t max_bytes, manifest_load_fn done, void *arg);
 
-/* Puts it into the memory front at once and into the store and the repository (revision link,
- * media type) off the loop, durably. done may be NULL; rc is 0 or a negative errno. */
+/* Of a mirrored one. Puts it into the memory front at once; off the loop into the store and the
+ * repository (revision link, media type), durably; then links the blobs it references into the
+ * repository, so that the whole image can be read through it. done may be NULL; rc is 0 or a
+ * negative errno. */
 typedef void (*manifest_kept_fn)(void *arg, int rc);
 void manifests_keep(struct manifests *ms, struct slice repo, struct manifest *m,
-                    manifest_kept_fn done, void *arg);
+                    const char *upstream, manifest_kept_fn done, void *arg);
 
 /* Pool threads. Puts it into the store and links it into the repository as a revision, both
  * durably, then into the memory front. Idempotent. */

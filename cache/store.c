@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -160,6 +161,20 @@ int store_put_now(struct store *s, const struct digest *d, const void *p, size_t
     /* It may have been open with another inode behind it. */
     if (rc == 0)
         open_files_forget(s->open_files, d);
+    free(path);
+    return rc;
+}
+
+int store_settle_now(struct store *s, const struct digest *d, struct error *err)
+{
+    char *path = layout_blob(s->layout, d);
+    int rc = disk_sync_parent(path, err);
+
+    /* Of the folder, too, which is the digest's own. */
+    if (rc == 0) {
+        *strrchr(path, '/') = '\0';
+        rc = disk_sync_parent(path, err);
+    }
     free(path);
     return rc;
 }

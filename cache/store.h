@@ -36,6 +36,9 @@ int store_open_now(struct store *s, const struct digest *d, struct blob **out);
  * fsync of the folder). The caller has checked the digest. Idempotent. */
 int store_put_now(struct store *s, const struct digest *d, const void *p, size_t n,
                   struct error *err);
+/* Pool threads. Whoever relies on a blob that was found here, and not put here by himself: its name
+ * may be just a moment old and not yet durable; after this it is. */
+int store_settle_now(struct store *s, const struct digest *d, struct error *err);
 /* Forgets an open blob whose file was found wrong or gone. Any thread. */
 void store_forget(struct store *s, const struct digest *d);
 

@@ -310,7 +310,8 @@ static void answer(struct question *q)
         log_warning("resolve", "%.*s from upstream %s: %s", (int)q->key_len, q->key,
                     upstream_name(api->upstream), q->error.text);
     if (q->answer.manifest && q->answer.is_kept)
-        manifests_keep(api->manifests, repo_of(q), q->answer.manifest, NULL, NULL);
+        manifests_keep(api->manifests, repo_of(q), q->answer.manifest, upstream_name(api->upstream),
+                       NULL, NULL);
     if (is_tag(q))
         learn_tag(q);
     else

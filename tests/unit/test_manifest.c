@@ -39,7 +39,7 @@ static void do_keep(void *arg)
 {
     struct story *s = arg;
 
-    manifests_keep(cache_manifests(s->place->cache), s->repo, s->manifest, on_kept, s);
+    manifests_keep(cache_manifests(s->place->cache), s->repo, s->manifest, "hub", on_kept, s);
 }
 
 static int keep(struct place *p, struct slice repo, struct manifest *m)

@@ -85,24 +85,42 @@ static struct yaml_tree *keep_tree(struct loader *l, struct yaml_tree *tree)
     return tree;
 }
 
+/* "*" and "!x" begin a list of patterns, and mean something else in YAML, which is not asked: it
+ * would take the '!' off, and turn an exclusion into its contrary. */
+static bool is_plain_list(enum option id, struct slice raw)
+{
+    raw = slice_trim(raw);
+    return id != OPT_MAX && (option_row(id)->flags & OPTION_F_SPLIT) &&
+           (slice_starts(raw, SLICE("*")) || slice_starts(raw, SLICE("!")));
+}
+
+/* The text in quotes, as YAML. */
+static int parse_as_quoted(struct slice raw, struct yaml_tree **tree, struct yaml_problem *problem)
+{
+    struct strbuf quoted = STRBUF_INIT;
+
+    strbuf_add_char(&quoted, '\'');
+    for (size_t i = 0; i < raw.len; i++) {
+        strbuf_add_char(&quoted, raw.ptr[i]);
+        if (raw.ptr[i] == '\'')
+            strbuf_add_char(&quoted, '\'');
+    }
+    strbuf_add_char(&quoted, '\'');
+    int rc = yaml_tree_parse((struct slice){quoted.ptr, quoted.len}, tree, problem);
+    strbuf_fini(&quoted);
+    return rc;
+}
+
 /* "[::1]:5001" begins like a YAML list and is none. Where addresses are expected it is a text. */
 static int parse_as_address(enum option id, struct slice raw, struct yaml_tree **tree)
 {
     struct yaml_problem ignored;
-    struct strbuf quoted = STRBUF_INIT;
 
     if (id == OPT_MAX ||
-        !(option_row(id)->type == OPTION_ADDRESS || (option_row(id)->flags & OPTION_F_ADDRESSES)))
+        !(option_row(id)->type == OPTION_ADDRESS || (option_row(id)->flags & OPTION_F_ADDRESSES)) ||
+        !slice_starts(raw, SLICE("[")) || memchr(raw.ptr, '\'', raw.len))
         return -EINVAL;
-    if (slice_starts(raw, SLICE("[")) && !memchr(raw.ptr, '\'', raw.len)) {
-        strbuf_add_char(&quoted, '\'');
-        strbuf_add_slice(&quoted, raw);
-        strbuf_add_char(&quoted, '\'');
-    }
-    int rc = quoted.len ? yaml_tree_parse((struct slice){quoted.ptr, quoted.len}, tree, &ignored)
-                        : -EINVAL;
-    strbuf_fini(&quoted);
-    return rc;
+    return parse_as_quoted(raw, tree, &ignored);
 }
 
 /* Parses the text of a variable, or the default behind it in the file, as YAML. */
@@ -112,8 +130,9 @@ static int parse_text(struct loader *l, enum option id, const char *key, struct 
     struct yaml_tree *tree;
     /* Of a whole group nobody knows what is in it. */
     bool is_secret = id == OPT_MAX || (option_row(id)->flags & OPTION_F_SECRET);
-    if (yaml_tree_parse(at->raw, &tree, &problem) == 0 ||
-        parse_as_address(id, at->raw, &tree) == 0) {
+    int rc = is_plain_list(id, at->raw) ? parse_as_quoted(at->raw, &tree, &problem)
+                                        : yaml_tree_parse(at->raw, &tree, &problem);
+    if (rc == 0 || parse_as_address(id, at->raw, &tree) == 0) {
         at->node = yaml_tree_root(keep_tree(l, tree));
         return 0;
     }

@@ -147,6 +147,10 @@ void config_text_allowed(const struct option_row *row, struct strbuf *out)
         add_words(row->allowed, out);
     else if (row->flags & OPTION_F_ADDRESSES)
         strbuf_add_str(out, "a list of host:port, [IPv6]:port or unix:/path");
+    else if (row->flags & OPTION_F_NETWORKS)
+        strbuf_add_str(out, "a list of IPv4 or IPv6 addresses, each with or without /length");
+    else if (row->flags & OPTION_F_PATTERNS)
+        strbuf_add_str(out, "a list of patterns such as team/* or !team/secret");
     else
         strbuf_add_str(out, words[row->type]);
     if (row->type == OPTION_INT || row->type == OPTION_PERCENT)

@@ -16,6 +16,8 @@
 #include "mirrord/address.h"
 #include "mirrord/config_number.h"
 #include "mirrord/config_text.h"
+#include "mirrord/network.h"
+#include "mirrord/push_rules.h"
 
 /* What a reader of one type works on. */
 struct reading {
@@ -263,15 +265,46 @@ static int read_duration(struct reading *r)
     return set_number(r, number);
 }
 
-static int add_item(struct reading *r, struct slice item)
+/* Refuses one element of a list, naming it. */
+static int refuse_item(struct reading *r, struct slice item, const char *what,
+                       const struct error *err)
+{
+    struct strbuf shown = STRBUF_INIT;
+    char why[400];
+    size_t n = item.len < SHOWN_LEN_MAX ? item.len : SHOWN_LEN_MAX;
+
+    strbuf_add_json(&shown, (struct slice){item.ptr, n});
+    snprintf(why, sizeof(why), "has an element `%.100s%s` that is not %s (%s)", shown.ptr,
+             n < item.len || shown.len > 100 ? "…" : "", what, err->text);
+    strbuf_fini(&shown);
+    return refuse(r, why);
+}
+
+/* What the option's flags want of every element. */
+static int check_item(struct reading *r, struct slice item)
 {
     struct address address;
-    item = slice_trim(item);
-    if (memchr(item.ptr, '\0', item.len))
-        return refuse(r, "has an element with a NUL in it");
+    struct network network;
+    struct error err = {0};
+
     if ((r->row->flags & OPTION_F_ADDRESSES) &&
         (address_parse(item, &address, NULL) < 0 || address.kind == ADDRESS_OFF))
         return refuse(r, "has an element that is not an address");
+    if ((r->row->flags & OPTION_F_NETWORKS) && network_parse(item, &network, &err) < 0)
+        return refuse_item(r, item, "a network", &err);
+    if ((r->row->flags & OPTION_F_PATTERNS) && push_rules_check_pattern(item, &err) < 0)
+        return refuse_item(r, item, "a pattern", &err);
+    return 0;
+}
+
+static int add_item(struct reading *r, struct slice item)
+{
+    item = slice_trim(item);
+    if (memchr(item.ptr, '\0', item.len))
+        return refuse(r, "has an element with a NUL in it");
+    int rc = check_item(r, item);
+    if (rc < 0)
+        return rc;
     r->value->items = xrealloc(r->value->items, (r->value->n_items + 2) * sizeof(*r->value->items));
     r->value->items[r->value->n_items++] = xmemdup0(item.ptr, item.len);
     r->value->items[r->value->n_items] = NULL;

@@ -25,6 +25,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/api_push.c \
 	mirrord/api_root.c mirrord/api_tags.c \
 	mirrord/blob_body.c mirrord/blob_body.h \
+	mirrord/chunk_range.c mirrord/chunk_range.h \
 	mirrord/fill_body.c mirrord/fill_body.h \
 	mirrord/name.c mirrord/name.h \
 	mirrord/name_page.c mirrord/name_page.h \

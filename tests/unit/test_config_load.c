@@ -296,7 +296,10 @@ static void test_messages(void **state)
                                "  fill: {continue: 150%}\n"
                                "  standalone: maybe\n"
                                "  mirroring.source: x\n"
-                               "  loglevel: loud\n";
+                               "  loglevel: loud\n"
+                               "  push:\n"
+                               "    networks: [10.0.0.0/8, 10.0.0.1/8]\n"
+                               "    repositories: team/*,Team/*\n";
     static const char *const LINES[] = {
         "t.yml:2: loglevl: unknown key; did you mean loglevel?",
         "t.yml:3: mirroring.source: `ftp://x` does not begin with http:// or https://; allowed: ",
@@ -312,6 +315,10 @@ static void test_messages(void **state)
         "t.yml:14: standalone: `maybe` is not a boolean; allowed: true or false\n",
         "t.yml:15: mirroring.source: unknown key",
         "t.yml:16: loglevel: `loud` is unknown; allowed: debug, info, ",
+        "t.yml:18: push.networks: a list has an element `10.0.0.1/8` that is not a network (the "
+        "address has bits behind the prefix); allowed: a list of IPv4 or IPv6 addresses",
+        "t.yml:19: push.repositories: `team/*,Team/*` has an element `Team/*` that is not a pattern"
+        " (a character that no name of a repository has); allowed: a list of patterns",
     };
     struct strbuf problems = STRBUF_INIT;
     size_t n_lines = 0;
@@ -469,6 +476,47 @@ static void test_legacy_files(void **state)
     strbuf_fini(&problems);
 }
 
+/* What begins a list of patterns has another meaning in YAML, in which '!' would get lost. */
+static void test_pattern_lists(void **state)
+{
+    static const struct {
+        const char *variable;
+        const char *items[3]; /* none: refused */
+    } ROWS[] = {
+        {"PUSH_REPOSITORIES=*", {"*"}},
+        {"PUSH_REPOSITORIES=*/x, y", {"*/x", "y"}},
+        {"PUSH_REPOSITORIES=!library/*,*", {"!library/*", "*"}},
+        {"PUSH_REPOSITORIES= !a *", {"!a", "*"}},
+        {"PUSH_REPOSITORIES=['!a', '*']", {"!a", "*"}},
+        {"PUSH_REPOSITORIES=\"!a,*\"", {"!a", "*"}},
+        {"PUSH_REPOSITORIES=team/*,!x", {"team/*", "!x"}},
+        {"PUSH_REPOSITORIES=! a", {NULL}},
+        {"PUSH_REPOSITORIES=!'a'", {NULL}},
+        {"PUSH_REPOSITORIES=a:b", {NULL}},
+        {"PUSH_NETWORKS=::1,10.0.0.0/8", {"::1", "10.0.0.0/8"}},
+        {"PUSH_NETWORKS=0.0.0.0/0 ::/0", {"0.0.0.0/0", "::/0"}},
+        {"PUSH_NETWORKS=10.0.0.0/33", {NULL}},
+        {"PUSH_NETWORKS=*", {NULL}},
+    };
+    struct strbuf problems = STRBUF_INIT;
+
+    (void)state;
+    for (size_t i = 0; i < N_ROWS(ROWS); i++) {
+        const char *environment[] = {ROWS[i].variable, NULL};
+        struct config *c = load("dev: {}", environment, &problems);
+        enum option id = ROWS[i].variable[5] == 'R' ? OPT_PUSH_REPOSITORIES : OPT_PUSH_NETWORKS;
+        if (!c != !ROWS[i].items[0])
+            fail_msg("%s: %s", ROWS[i].variable, problems.ptr ? problems.ptr : "taken");
+        size_t n = 0;
+        for (; c && ROWS[i].items[n]; n++)
+            assert_string_equal(config_list_item(c, id, n), ROWS[i].items[n]);
+        if (c)
+            assert_int_equal(config_list_len(c, id), n);
+        config_unref(&c);
+    }
+    strbuf_fini(&problems);
+}
+
 /* The variables of the legacy sample reach the options they are named after. */
 static void test_legacy_environment(void **state)
 {
@@ -558,13 +606,14 @@ static void test_missing_file(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_env_values),   cmocka_unit_test(test_env_numbers),
-        cmocka_unit_test(test_env_not_yaml), cmocka_unit_test(test_env_address),
-        cmocka_unit_test(test_texts_stay),   cmocka_unit_test(test_env_groups),
-        cmocka_unit_test(test_precedence),   cmocka_unit_test(test_messages),
-        cmocka_unit_test(test_urls),         cmocka_unit_test(test_flavors),
-        cmocka_unit_test(test_legacy_files), cmocka_unit_test(test_legacy_environment),
-        cmocka_unit_test(test_no_file),      cmocka_unit_test(test_missing_file),
+        cmocka_unit_test(test_env_values),    cmocka_unit_test(test_env_numbers),
+        cmocka_unit_test(test_env_not_yaml),  cmocka_unit_test(test_env_address),
+        cmocka_unit_test(test_texts_stay),    cmocka_unit_test(test_env_groups),
+        cmocka_unit_test(test_precedence),    cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_urls),          cmocka_unit_test(test_flavors),
+        cmocka_unit_test(test_legacy_files),  cmocka_unit_test(test_legacy_environment),
+        cmocka_unit_test(test_no_file),       cmocka_unit_test(test_missing_file),
+        cmocka_unit_test(test_pattern_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -194,6 +194,14 @@ static char *tag_file(const struct layout *l, struct slice repo, struct slice ta
                      SLICE_ARG(tag), file);
 }
 
+char *layout_tag(const struct layout *l, struct slice repo, struct slice tag)
+{
+    CHECK(layout_repo_is_valid(repo));
+    CHECK(layout_tag_is_valid(tag));
+    return xasprintf("%s/%.*s/_manifests/tags/%.*s", l->repositories, SLICE_ARG(repo),
+                     SLICE_ARG(tag));
+}
+
 char *layout_tag_link(const struct layout *l, struct slice repo, struct slice tag)
 {
     return tag_file(l, repo, tag, "current/link");

@@ -42,6 +42,7 @@ char *layout_tmp_file(struct layout *l);
 /* Below repositories/<repo>; the names are valid ones (CHECK). */
 char *layout_repo(const struct layout *l, struct slice repo);
 char *layout_tags(const struct layout *l, struct slice repo);
+char *layout_tag(const struct layout *l, struct slice repo, struct slice tag); /* the folder */
 char *layout_tag_link(const struct layout *l, struct slice repo, struct slice tag);
 char *layout_tag_index_link(const struct layout *l, struct slice repo, struct slice tag,
                             const struct digest *d);

@@ -30,4 +30,7 @@ cache_libcache_a_SOURCES = \
 	cache/sweep.c \
 	cache/tag.c cache/tag.h \
 	cache/tag_file.c cache/tag_file.h \
+	cache/tag_front.c cache/tag_front.h \
+	cache/tag_private.h \
+	cache/tag_write.c \
 	cache/vouch.c cache/vouch.h cache/vouch_private.h

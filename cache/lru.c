@@ -195,6 +195,19 @@ bool lru_put_new(struct lru *l, struct lru_item *it, uint64_t hash, const void *
     return put(l, it, key, false);
 }
 
+bool lru_change(struct lru *l, uint64_t hash, const void *key,
+                void (*change)(struct lru_item *it, void *arg), void *arg)
+{
+    struct shard *s = shard_of(l, hash);
+
+    pthread_mutex_lock(&s->lock);
+    struct lru_item *it = *find_link(l, s, hash, key);
+    if (it)
+        change(it, arg);
+    pthread_mutex_unlock(&s->lock);
+    return it != NULL;
+}
+
 bool lru_remove(struct lru *l, uint64_t hash, const void *key)
 {
     struct shard *s = shard_of(l, hash);

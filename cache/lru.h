@@ -37,6 +37,10 @@ bool lru_find(struct lru *l, uint64_t hash, const void *key, void *out);
 void lru_put(struct lru *l, struct lru_item *it, uint64_t hash, const void *key, size_t cost);
 /* The same, but when the key is there already the new one is dropped: false. */
 bool lru_put_new(struct lru *l, struct lru_item *it, uint64_t hash, const void *key, size_t cost);
+/* Runs change(it, arg) under the shard's lock if the key is there: short, without locks of its own.
+ * The item's age and cost stay. */
+bool lru_change(struct lru *l, uint64_t hash, const void *key,
+                void (*change)(struct lru_item *it, void *arg), void *arg);
 bool lru_remove(struct lru *l, uint64_t hash, const void *key);
 /* The sum over all shards, for tests and metrics. */
 size_t lru_cost(struct lru *l);

@@ -1,9 +1,13 @@
 /*
- * Tags: which digest a tag of a repository had, and when that was last confirmed. The memory front
- * (sharded, LRU, bounded) answers the hot path; behind it stand slower tiers, the last of which is
- * the storage: _manifests/tags/<tag>/current/link as registry:2 writes it, and beside it a file of
- * ours that registry:2 ignores, with origin and times. Another tier (a shared Redis) fits between
- * them without a change of this interface.
+ * Tags: which digest a tag of a repository has. A tag has two halves that know nothing of each
+ * other: what was pushed here (or put into the storage by another program), and what an upstream
+ * said and when. Which of them is served is for others to decide (docs/design/provenance.md); a
+ * mirrored half never touches a pushed one.
+ *
+ * The memory front (sharded, LRU, bounded) answers the hot path; behind it stand slower tiers, the
+ * last of which is the storage: _manifests/tags/<tag>/current/link as registry:2 writes it, with
+ * the pushed digest if there is one, and beside it a file of ours that registry:2 ignores, with
+ * both halves. Another tier (a shared Redis) fits between them without a change of this interface.
  */
 #ifndef CACHE_TAG_H
 #define CACHE_TAG_H
@@ -14,24 +18,31 @@
 #include "base/digest.h"
 #include "base/error.h"
 #include "base/slice.h"
+#include "cache/origin.h"
 
 struct tags;
 
-enum tag_origin {
-    TAG_MIRRORED, /* an upstream said so */
-    TAG_LOCAL,    /* found in storage without a record of ours: somebody put it there */
-    TAG_ABSENT,   /* negative: the upstream said there is none; memory only, short-lived */
-    TAG_ORIGIN_MAX
+enum tag_mirrored {
+    TAG_UNASKED,  /* no upstream has said anything about it */
+    TAG_MIRRORED, /* it said so */
+    TAG_ABSENT,   /* it said that there is none; memory only, short-lived */
+    TAG_MIRRORED_MAX
 };
 
 struct tag_record {
-    enum tag_origin origin;
-    struct digest digest; /* not for TAG_ABSENT */
+    bool is_pushed;
+    struct digest pushed;
+    int64_t pushed_at_s; /* wall clock */
+    /* The upstream's half. */
+    enum tag_mirrored mirrored;
+    struct digest digest; /* of TAG_MIRRORED */
     int64_t fetched_at_s; /* wall clock: when this digest was first seen under the tag */
-    int64_t checked_at_s; /* wall clock: when it was last confirmed */
+    int64_t checked_at_s; /* wall clock: when it, or the absence, was last confirmed */
+    const char *upstream; /* from origin_upstream(); NULL when not known */
 };
 
-/* Any thread, one short lock; the memory front only. */
+/* Any thread, one short lock; the memory front only: false also when only one half is in memory.
+ * hot */
 bool tags_find(struct tags *ts, struct slice repo, struct slice tag, struct tag_record *out);
 
 /* rc 0 with a record, -ENOENT, or another negative errno; on the worker that asked. */
@@ -39,17 +50,23 @@ typedef void (*tag_load_fn)(void *arg, int rc, const struct tag_record *record);
 /* Memory, then the slower tiers, off the loop. A worker's thread only. */
 void tags_load(struct tags *ts, struct slice repo, struct slice tag, tag_load_fn done, void *arg);
 
-/* Remembers at once in memory, and (but for TAG_ABSENT) off the loop in the storage. Any worker. */
+/* What an upstream said: the mirrored half of the record, at once in memory and (but for
+ * TAG_ABSENT) off the loop in the storage. The pushed half stays as it is, in both. Any worker. */
 void tags_put(struct tags *ts, struct slice repo, struct slice tag,
               const struct tag_record *record);
 
-/* Pool threads. A push: the tag points to this digest from now on, durably. What is mirrored under
- * the same name never overwrites it. */
+/* Pool threads: the same as tags_load. */
+int tags_load_now(struct tags *ts, struct slice repo, struct slice tag, struct tag_record *out);
+
+/* Pool threads. A push: the tag points to this digest from now on, durably, for every worker. What
+ * is mirrored under the same name never overwrites it. */
 int tags_push_now(struct tags *ts, struct slice repo, struct slice tag, const struct digest *d,
                   struct error *err);
-/* Pool threads. Removes the tag, pushed or mirrored, durably. -ENOENT when there is none. */
+/* Pool threads. Removes both halves of the tag, durably. -ENOENT when there is none. What the
+ * upstream says later brings a mirrored half again, never a pushed one. */
 int tags_remove_now(struct tags *ts, struct slice repo, struct slice tag, struct error *err);
-/* Pool threads. The same for all tags of the repository that point to this digest. */
+/* Pool threads. The same for all tags of the repository that point to this digest; of a tag that
+ * was pushed with another one, only the mirrored half goes. 0 also when there is none. */
 int tags_remove_digest_now(struct tags *ts, struct slice repo, const struct digest *d,
                            struct error *err);
 

@@ -10,12 +10,15 @@
 #include "cache/layout.h"
 #include "cache/tag.h"
 
-/* 0, -ENOENT, or another negative errno. Without a record of ours, or with one about another
- * digest than the link's, the tag is TAG_LOCAL: another program wrote it. */
+/* 0, -ENOENT, or another negative errno. What the link says and our record does not explain was
+ * pushed, by another program, when the link was written. */
 int tag_file_load(struct layout *l, struct slice repo, struct slice tag, struct tag_record *out);
-/* The link is replaced atomically and durably; when the digest is the same already, only the
- * record is written. */
+/* Both halves (TAG_ABSENT is not written), durably. The link gets the pushed digest if there is
+ * one, else the mirrored one; it is replaced atomically. Whenever this is cut off, what was
+ * mirrored does not become pushed, and what was pushed stays it. */
 int tag_file_store(struct layout *l, struct slice repo, struct slice tag,
                    const struct tag_record *record, struct error *err);
+/* The whole folder; when the link is gone, durably, the tag is. -ENOENT: there was no link. */
+int tag_file_remove(struct layout *l, struct slice repo, struct slice tag, struct error *err);
 
 #endif

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/check.h"
 #include "cache/cache.h"
+#include "cache/origin.h"
 #include "mirrord/api_private.h"
 #include "mirrord/push_rules.h"
 #include "mirrord/resolve.h"
@@ -121,6 +122,7 @@ struct api *api_new(const struct api_config *config)
     api->pool = config->pool;
     if (config->upstream) {
         api->upstream = upstream_ref(config->upstream);
+        api->origin = origin_upstream(slice_of(upstream_name(config->upstream)));
         api->is_hub = upstream_is_docker_hub(config->upstream);
     }
     pthread_mutex_init(&api->settings_lock, NULL);

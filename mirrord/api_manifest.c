@@ -211,13 +211,14 @@ static void on_gone(void *arg)
  * waited for the same has done so. */
 static void commit_tag(struct manifest_wait *w)
 {
-    struct tag_record now = {.origin = TAG_MIRRORED,
+    struct tag_record now = {.mirrored = TAG_MIRRORED,
                              .digest = w->digest,
                              .fetched_at_s = w->checked_at_s,
-                             .checked_at_s = w->checked_at_s};
+                             .checked_at_s = w->checked_at_s,
+                             .upstream = w->api->origin};
     struct tag_record known;
 
-    if (tags_find(w->api->tags, repo_of(w), tag_of(w), &known) && known.origin == TAG_MIRRORED &&
+    if (tags_find(w->api->tags, repo_of(w), tag_of(w), &known) && known.mirrored == TAG_MIRRORED &&
         digest_equal(&known.digest, &now.digest) && known.checked_at_s >= now.checked_at_s)
         return;
     tags_put(w->api->tags, repo_of(w), tag_of(w), &now);
@@ -279,7 +280,7 @@ static void ask_tag(struct manifest_wait *w);
  * since, and where it was is gone. Then the tag is asked about after all. */
 static bool doubt_tag(struct manifest_wait *w)
 {
-    if (!w->is_unasked || w->record.origin != TAG_MIRRORED)
+    if (!w->is_unasked || w->record.is_pushed)
         return false;
     w->is_unasked = false;
     w->has_record = false;
@@ -386,7 +387,7 @@ static void step_body(struct manifest_wait *w)
 static void serve_record(struct manifest_wait *w, enum api_origin origin, int64_t checked_at_s)
 {
     w->origin = origin;
-    w->digest = w->record.digest;
+    w->digest = w->record.is_pushed ? w->record.pushed : w->record.digest;
     w->checked_at_s = checked_at_s;
     step_body(w);
 }
@@ -480,14 +481,16 @@ static enum verdict judge(const struct api *api, struct slice repo, struct slice
     int64_t age_s = record ? clock_wall_s() - record->checked_at_s : 0;
     bool is_dated = record && age_s >= 0; /* not from the future: somebody set the clock */
 
-    if (record && record->origin == TAG_ABSENT)
+    if (record && record->is_pushed)
+        return VERDICT_SERVE;
+    if (record && record->mirrored == TAG_ABSENT)
         return !api->upstream || (is_dated && age_s < s->negative_ttl_s) ? VERDICT_ABSENT
                                                                          : VERDICT_ASK;
     if (!api->upstream)
         return record ? VERDICT_SERVE : VERDICT_ABSENT;
     if (!record)
         return VERDICT_ASK;
-    if (record->origin == TAG_LOCAL || (is_dated && age_s < s->tags_cache_ttl_s))
+    if (is_dated && age_s < s->tags_cache_ttl_s)
         return VERDICT_SERVE;
     return resolve_is_held(api->resolver, repo, tag) ? VERDICT_SERVE_STALE : VERDICT_ASK;
 }
@@ -497,13 +500,13 @@ static void step_tag(struct manifest_wait *w, const struct tag_record *record)
 {
     enum verdict verdict = judge(w->api, repo_of(w), tag_of(w), record);
 
-    w->has_record = record && record->origin != TAG_ABSENT;
+    w->has_record = record && (record->is_pushed || record->mirrored == TAG_MIRRORED);
     if (w->has_record)
         w->record = *record;
     w->is_unasked = verdict == VERDICT_SERVE;
     if (verdict == VERDICT_SERVE || verdict == VERDICT_SERVE_STALE) {
         serve_record(w, verdict == VERDICT_SERVE ? API_ORIGIN_HIT : API_ORIGIN_STALE,
-                     w->record.checked_at_s);
+                     w->record.is_pushed ? w->record.pushed_at_s : w->record.checked_at_s);
     } else if (verdict == VERDICT_ABSENT) {
         w->origin = API_ORIGIN_NEGATIVE;
         wait_refuse(w, API_ERROR_MANIFEST_UNKNOWN, 0);
@@ -555,8 +558,10 @@ static void handle_tag(const struct api_request *q)
     bool is_known = tags_find(q->api->tags, q->repo, tag, &record);
 
     if (is_known && judge(q->api, q->repo, tag, &record) == VERDICT_SERVE) {
-        struct manifest *m = manifests_find(q->api->manifests, &record.digest);
-        struct manner how = {API_ORIGIN_HIT, true, record.checked_at_s};
+        struct manifest *m =
+            manifests_find(q->api->manifests, record.is_pushed ? &record.pushed : &record.digest);
+        struct manner how = {API_ORIGIN_HIT, true,
+                             record.is_pushed ? record.pushed_at_s : record.checked_at_s};
         if (m) {
             send_manifest(q->txn, m, &how);
             return;

@@ -47,6 +47,7 @@ struct api {
     struct repos *repos;
     struct pool *pool;
     struct upstream *upstream; /* or NULL */
+    const char *origin;        /* its name in records of what is mirrored (origin_upstream()) */
     bool is_hub;
     struct resolver *resolver;
     pthread_mutex_t settings_lock; /* for writers; readers load the pointer */

@@ -216,10 +216,11 @@ static struct question **bucket_of(struct resolver *r, const char *key, size_t l
 static void remember_tag(struct question *q, const struct tag_record *before)
 {
     int64_t now_s = clock_wall_s();
-    struct tag_record record = {.origin = TAG_MIRRORED,
+    struct tag_record record = {.mirrored = TAG_MIRRORED,
                                 .digest = q->answer.digest,
                                 .fetched_at_s = now_s,
-                                .checked_at_s = now_s};
+                                .checked_at_s = now_s,
+                                .upstream = q->resolver->api->origin};
 
     if (before && digest_equal(&before->digest, &record.digest))
         record.fetched_at_s = before->fetched_at_s;
@@ -232,11 +233,11 @@ static void learn_tag(struct question *q)
 {
     const struct api *api = q->resolver->api;
     struct tag_record before;
-    bool has_before =
-        tags_find(api->tags, repo_of(q), reference_of(q), &before) && before.origin != TAG_ABSENT;
+    bool has_before = tags_find(api->tags, repo_of(q), reference_of(q), &before) &&
+                      before.mirrored == TAG_MIRRORED;
 
     if (q->answer.error == API_ERROR_MANIFEST_UNKNOWN) {
-        struct tag_record absent = {.origin = TAG_ABSENT, .checked_at_s = clock_wall_s()};
+        struct tag_record absent = {.mirrored = TAG_ABSENT, .checked_at_s = clock_wall_s()};
         tags_put(api->tags, repo_of(q), reference_of(q), &absent);
         return;
     }

@@ -3,9 +3,13 @@
 #include "cache/tag.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/check.h"
+#include "cache/origin.h"
 #include "tests/unit/cache_place.h"
 #include "tests/unit/unit.h"
 
@@ -68,7 +72,7 @@ static int load(struct place *p, struct slice repo, struct slice tag, struct tag
 static struct tag_record mirrored(const char *content, int64_t fetched, int64_t checked)
 {
     struct tag_record r = {
-        .origin = TAG_MIRRORED, .fetched_at_s = fetched, .checked_at_s = checked};
+        .mirrored = TAG_MIRRORED, .fetched_at_s = fetched, .checked_at_s = checked};
 
     digest_of(DIGEST_SHA256, content, strlen(content), &r.digest);
     return r;
@@ -76,8 +80,11 @@ static struct tag_record mirrored(const char *content, int64_t fetched, int64_t 
 
 static void assert_record(const struct tag_record *found, const struct tag_record *want)
 {
-    assert_int_equal(found->origin, want->origin);
+    assert_int_equal(found->is_pushed, want->is_pushed);
+    assert_true(digest_equal(&found->pushed, &want->pushed));
+    assert_int_equal(found->mirrored, want->mirrored);
     assert_true(digest_equal(&found->digest, &want->digest));
+    assert_ptr_equal(found->upstream, want->upstream);
     assert_int_equal(found->fetched_at_s, want->fetched_at_s);
     assert_int_equal(found->checked_at_s, want->checked_at_s);
 }
@@ -131,14 +138,15 @@ static void test_put_and_load(void **state)
 static void test_absent(void **state)
 {
     struct place p;
-    struct tag_record r = {.origin = TAG_ABSENT, .checked_at_s = 7}, found;
+    struct tag_record r = {.mirrored = TAG_ABSENT, .checked_at_s = 7}, found;
 
     (void)state;
     place_init(&p);
     place_open(&p);
     put(&p, REPO, SLICE("none"), &r);
     assert_int_equal(load(&p, REPO, SLICE("none"), &found), 0);
-    assert_int_equal(found.origin, TAG_ABSENT);
+    assert_false(found.is_pushed);
+    assert_int_equal(found.mirrored, TAG_ABSENT);
     place_reopen(&p);
     assert_int_equal(load(&p, REPO, SLICE("none"), &found), -ENOENT);
     assert_int_equal(place_count(&p, place_path(&p, "docker/registry/v2/repositories")), 0);
@@ -146,29 +154,315 @@ static void test_absent(void **state)
     place_fini(&p);
 }
 
+static void write_link(struct place *p, const struct digest *d)
+{
+    char digest[DIGEST_TEXT_SIZE];
+    size_t n = digest_format(d, digest);
+
+    place_write(p, place_path(p, FOLDER "current/link"), digest, n);
+}
+
+static void assert_link(struct place *p, const struct digest *d)
+{
+    char text[DIGEST_TEXT_SIZE] = {0}, digest[DIGEST_TEXT_SIZE];
+
+    digest_format(d, digest);
+    place_read(p, place_path(p, FOLDER "current/link"), text, sizeof(text) - 1);
+    assert_string_equal(text, digest);
+}
+
 /* What another program put there, and what it pushed over ours. */
-static void test_local(void **state)
+static void test_foreign(void **state)
 {
     struct place p;
     struct tag_record r = mirrored("mine", 1, 2), found, theirs = mirrored("theirs", 0, 0);
-    char digest[DIGEST_TEXT_SIZE];
 
     (void)state;
     place_init(&p);
     place_open(&p);
     put(&p, REPO, TAG, &r);
     place_settle(&p);
-    size_t n = digest_format(&theirs.digest, digest);
-    place_write(&p, place_path(&p, FOLDER "current/link"), digest, n);
+    write_link(&p, &theirs.digest);
     place_reopen(&p);
     assert_int_equal(load(&p, REPO, TAG, &found), 0);
-    assert_int_equal(found.origin, TAG_LOCAL);
-    assert_true(digest_equal(&found.digest, &theirs.digest));
-    assert_true(found.checked_at_s > 1000000);
+    assert_true(found.is_pushed);
+    assert_true(digest_equal(&found.pushed, &theirs.digest));
+    assert_true(found.pushed_at_s > 1000000);
+    assert_int_equal(found.mirrored, TAG_MIRRORED);
+    assert_true(digest_equal(&found.digest, &r.digest));
+
+    /* Under a running daemon: what is mirrored afterwards does not overwrite it. */
+    struct tag_record later = mirrored("later", 5, 5), again = mirrored("again", 0, 0);
+    write_link(&p, &again.digest);
+    put(&p, REPO, TAG, &later);
+    place_settle(&p);
+    assert_link(&p, &again.digest);
+    assert_int_equal(load(&p, REPO, TAG, &found), 0);
+    assert_true(found.is_pushed);
+    assert_true(digest_equal(&found.pushed, &again.digest));
 
     place_write(&p, place_path(&p, FOLDER "current/link"), "sha256:12", 9);
     place_reopen(&p);
     assert_int_equal(load(&p, REPO, TAG, &found), -ENOENT);
+    place_close(&p);
+    place_fini(&p);
+}
+
+/* Records as they may lie beside a link, and what they make of it. */
+static void test_records(void **state)
+{
+#define ONE "sha256:1111111111111111111111111111111111111111111111111111111111111111"
+#define TWO "sha256:2222222222222222222222222222222222222222222222222222222222222222"
+    static const struct {
+        const char *name, *link, *record;
+        const char *pushed; /* NULL: none */
+        int64_t pushed_at;  /* 0: any */
+        const char *mirrored, *upstream;
+    } CASES[] = {
+        {"none", ONE, NULL, ONE, 0, NULL, NULL},
+        {"of 0.1", ONE,
+         "{\"origin\":\"mirrored\",\"digest\":\"" ONE "\",\"fetched_at\":7,\"checked_at\":8}", NULL,
+         0, ONE, NULL},
+        {"of 0.1, about another", TWO,
+         "{\"origin\":\"mirrored\",\"digest\":\"" ONE "\",\"fetched_at\":7,\"checked_at\":8}", TWO,
+         0, ONE, NULL},
+        {"mirrored", ONE,
+         "{\"version\":2,\"mirrored\":{\"digest\":\"" ONE "\",\"upstream\":\"hub.example\","
+         "\"fetched_at\":7,\"checked_at\":8,\"later\":[1]},\"more\":{}}",
+         NULL, 0, ONE, "hub.example"},
+        {"cut off while it moved", ONE,
+         "{\"version\":2,\"mirrored\":{\"digest\":\"" TWO "\",\"previous\":\"" ONE
+         "\",\"fetched_at\":7,\"checked_at\":8}}",
+         NULL, 0, TWO, NULL},
+        {"pushed", ONE, "{\"version\":2,\"pushed\":{\"digest\":\"" ONE "\",\"at\":9}}", ONE, 9,
+         NULL, NULL},
+        {"both", ONE,
+         "{\"version\":2,\"pushed\":{\"digest\":\"" ONE
+         "\",\"at\":9},\"mirrored\":{\"digest\":\"" TWO "\",\"fetched_at\":7,\"checked_at\":8}}",
+         ONE, 9, TWO, NULL},
+        {"both, the mirrored one pushed by another program", TWO,
+         "{\"version\":2,\"pushed\":{\"digest\":\"" ONE
+         "\",\"at\":9},\"mirrored\":{\"digest\":\"" TWO "\",\"fetched_at\":7,\"checked_at\":8}}",
+         TWO, 0, TWO, NULL},
+        {"damaged", ONE, "{\"version\":2,\"mirrored\":{\"digest\":\"sha2", ONE, 0, NULL, NULL},
+        {"of the wrong shape", ONE, "{\"mirrored\":[],\"pushed\":7}", ONE, 0, NULL, NULL},
+        {"hostile", ONE,
+         "{\"version\":2,\"mirrored\":{\"digest\":\"" ONE "\",\"upstream\":\"a\\r\\nX: y\","
+         "\"fetched_at\":7,\"checked_at\":8}}",
+         NULL, 0, ONE, NULL},
+    };
+    struct place p;
+    struct tag_record found;
+    struct digest want;
+
+    (void)state;
+    place_init(&p);
+    place_open(&p);
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        print_message("%s\n", CASES[i].name);
+        assert_true(digest_parse(slice_of(CASES[i].link), &want));
+        write_link(&p, &want);
+        const char *record = CASES[i].record ? CASES[i].record : "";
+        place_write(&p, place_path(&p, FOLDER "mirrord.json"), record, strlen(record));
+        place_reopen(&p);
+        assert_int_equal(load(&p, REPO, TAG, &found), 0);
+        assert_int_equal(found.is_pushed, CASES[i].pushed != NULL);
+        if (CASES[i].pushed) {
+            assert_true(digest_parse(slice_of(CASES[i].pushed), &want));
+            assert_true(digest_equal(&found.pushed, &want));
+            assert_true(CASES[i].pushed_at ? found.pushed_at_s == CASES[i].pushed_at
+                                           : found.pushed_at_s > 1000000);
+        }
+        assert_int_equal(found.mirrored, CASES[i].mirrored ? TAG_MIRRORED : TAG_UNASKED);
+        if (CASES[i].mirrored) {
+            assert_true(digest_parse(slice_of(CASES[i].mirrored), &want));
+            assert_true(digest_equal(&found.digest, &want));
+            assert_int_equal(found.fetched_at_s, 7);
+            assert_int_equal(found.checked_at_s, 8);
+        }
+        assert_ptr_equal(found.upstream,
+                         CASES[i].upstream ? origin_upstream(slice_of(CASES[i].upstream)) : NULL);
+    }
+    place_close(&p);
+    place_fini(&p);
+#undef ONE
+#undef TWO
+}
+
+/* What runs on pool threads in the daemon; the test's own is as good. */
+static void push(struct place *p, const char *content, struct digest *out)
+{
+    struct error err;
+
+    digest_of(DIGEST_SHA256, content, strlen(content), out);
+    assert_int_equal(tags_push_now(cache_tags(p->cache), REPO, TAG, out, &err), 0);
+}
+
+static void test_push(void **state)
+{
+    struct place p;
+    struct tag_record r = mirrored("theirs", 1, 2), found;
+    struct digest d;
+
+    (void)state;
+    place_init(&p);
+    place_open(&p);
+    struct tags *ts = cache_tags(p.cache);
+    r.upstream = origin_upstream(SLICE("hub.example"));
+    put(&p, REPO, TAG, &r);
+    push(&p, "ours", &d);
+    assert_true(tags_find(ts, REPO, TAG, &found));
+    assert_true(found.is_pushed && digest_equal(&found.pushed, &d));
+    r.is_pushed = true;
+    r.pushed = d;
+    r.pushed_at_s = found.pushed_at_s;
+    assert_record(&found, &r);
+    assert_link(&p, &d);
+    place_reopen(&p);
+    assert_int_equal(load(&p, REPO, TAG, &found), 0);
+    assert_record(&found, &r);
+
+    /* The upstream's goes on beside it. */
+    struct tag_record moved = mirrored("moved", 5, 5);
+    put(&p, REPO, TAG, &moved);
+    place_settle(&p);
+    assert_link(&p, &d);
+    place_reopen(&p);
+    assert_int_equal(load(&p, REPO, TAG, &found), 0);
+    assert_true(found.is_pushed && digest_equal(&found.pushed, &d));
+    assert_true(digest_equal(&found.digest, &moved.digest));
+
+    /* The same digest as the upstream's is pushed all the same. */
+    push(&p, "moved", &d);
+    assert_link(&p, &moved.digest);
+    put(&p, REPO, TAG, &r);
+    place_reopen(&p);
+    assert_int_equal(load(&p, REPO, TAG, &found), 0);
+    assert_true(found.is_pushed && digest_equal(&found.pushed, &moved.digest));
+    assert_true(digest_equal(&found.digest, &r.digest));
+    assert_int_equal(place_count(&p, place_path(&p, "_mirrord/tmp")), 0);
+    place_close(&p);
+    place_fini(&p);
+}
+
+/* A remembered absence ends with a push; one that is learned later does not hide it. */
+static void test_push_over_absent(void **state)
+{
+    struct place p;
+    struct tag_record none = {.mirrored = TAG_ABSENT, .checked_at_s = 7}, found;
+    struct digest d;
+
+    (void)state;
+    place_init(&p);
+    place_open(&p);
+    put(&p, REPO, TAG, &none);
+    push(&p, "ours", &d);
+    assert_true(tags_find(cache_tags(p.cache), REPO, TAG, &found));
+    assert_true(found.is_pushed);
+    assert_int_equal(found.mirrored, TAG_UNASKED);
+    put(&p, REPO, TAG, &none);
+    assert_true(tags_find(cache_tags(p.cache), REPO, TAG, &found));
+    assert_true(found.is_pushed && digest_equal(&found.pushed, &d));
+    assert_int_equal(found.mirrored, TAG_ABSENT);
+    place_close(&p);
+    place_fini(&p);
+}
+
+static void test_remove(void **state)
+{
+    struct place p;
+    struct tag_record r = mirrored("theirs", 1, 2), found;
+    struct digest d;
+    struct error err;
+
+    (void)state;
+    place_init(&p);
+    place_open(&p);
+    struct tags *ts = cache_tags(p.cache);
+    assert_int_equal(tags_remove_now(ts, REPO, TAG, &err), -ENOENT);
+    put(&p, REPO, TAG, &r);
+    push(&p, "ours", &d);
+    assert_int_equal(tags_remove_now(ts, REPO, TAG, &err), 0);
+    assert_false(tags_find(ts, REPO, TAG, &found));
+    assert_int_equal(load(&p, REPO, TAG, &found), -ENOENT);
+    place_settle(&p);
+    assert_false(place_has(&p, place_path(&p, FOLDER)));
+    assert_int_equal(tags_remove_now(ts, REPO, TAG, &err), -ENOENT);
+
+    /* What a queued write had in mind does not come back. */
+    put(&p, REPO, TAG, &r);
+    assert_int_equal(tags_remove_now(ts, REPO, TAG, &err), 0);
+    place_settle(&p);
+    assert_int_equal(load(&p, REPO, TAG, &found), -ENOENT);
+    place_reopen(&p);
+    ts = cache_tags(p.cache);
+    assert_int_equal(load(&p, REPO, TAG, &found), -ENOENT);
+
+    /* After that the upstream's word counts again. */
+    put(&p, REPO, TAG, &r);
+    place_reopen(&p);
+    assert_int_equal(load(&p, REPO, TAG, &found), 0);
+    assert_record(&found, &r);
+    place_close(&p);
+    place_fini(&p);
+}
+
+static void test_remove_digest(void **state)
+{
+    struct place p;
+    struct tag_record gone = mirrored("gone", 1, 1), kept = mirrored("kept", 2, 2), found;
+    struct error err;
+
+    (void)state;
+    place_init(&p);
+    place_open(&p);
+    struct tags *ts = cache_tags(p.cache);
+    assert_int_equal(tags_remove_digest_now(ts, REPO, &gone.digest, &err), 0);
+    put(&p, REPO, SLICE("mirrored"), &gone);
+    put(&p, REPO, SLICE("other"), &kept);
+    put(&p, REPO, SLICE("mirrored-below"), &gone);
+    assert_int_equal(tags_push_now(ts, REPO, SLICE("mirrored-below"), &kept.digest, &err), 0);
+    put(&p, REPO, SLICE("pushed"), &kept);
+    assert_int_equal(tags_push_now(ts, REPO, SLICE("pushed"), &gone.digest, &err), 0);
+    place_settle(&p);
+    place_reopen(&p);
+    ts = cache_tags(p.cache);
+    /* One that is not in the storage yet. */
+    put(&p, REPO, SLICE("new"), &gone);
+    assert_int_equal(tags_remove_digest_now(ts, REPO, &gone.digest, &err), 0);
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(load(&p, REPO, SLICE("mirrored"), &found), -ENOENT);
+        assert_int_equal(load(&p, REPO, SLICE("pushed"), &found), -ENOENT);
+        assert_int_equal(load(&p, REPO, SLICE("new"), &found), -ENOENT);
+        assert_int_equal(load(&p, REPO, SLICE("other"), &found), 0);
+        assert_record(&found, &kept);
+        assert_int_equal(load(&p, REPO, SLICE("mirrored-below"), &found), 0);
+        assert_true(found.is_pushed && digest_equal(&found.pushed, &kept.digest));
+        assert_int_equal(found.mirrored, TAG_UNASKED);
+        place_reopen(&p);
+    }
+    place_close(&p);
+    place_fini(&p);
+}
+
+/* A mirrored half that came while the rest was not in memory is not taken for the whole. */
+static void test_half(void **state)
+{
+    struct place p;
+    struct tag_record r = mirrored("theirs", 1, 2), found;
+    struct digest d;
+
+    (void)state;
+    place_init(&p);
+    place_open(&p);
+    push(&p, "ours", &d);
+    place_reopen(&p);
+    put(&p, REPO, TAG, &r);
+    if (tags_find(cache_tags(p.cache), REPO, TAG, &found))
+        assert_true(found.is_pushed);
+    assert_int_equal(load(&p, REPO, TAG, &found), 0);
+    assert_true(found.is_pushed && digest_equal(&found.pushed, &d));
+    assert_true(digest_equal(&found.digest, &r.digest));
     place_close(&p);
     place_fini(&p);
 }
@@ -183,6 +477,11 @@ static void test_bad_names(void **state)
     place_open(&p);
     put(&p, SLICE("../../x"), TAG, &r);
     put(&p, REPO, SLICE("../x"), &r);
+    assert_int_equal(tags_push_now(cache_tags(p.cache), SLICE("../../x"), TAG, &r.digest, NULL),
+                     -EINVAL);
+    assert_int_equal(tags_remove_now(cache_tags(p.cache), REPO, SLICE(".."), NULL), -EINVAL);
+    assert_int_equal(tags_remove_digest_now(cache_tags(p.cache), SLICE(".."), &r.digest, NULL),
+                     -EINVAL);
     place_reopen(&p);
     assert_int_equal(load(&p, SLICE("../../x"), TAG, &found), -ENOENT);
     assert_int_equal(load(&p, REPO, SLICE("../x"), &found), -ENOENT);
@@ -232,12 +531,86 @@ static void test_order(void **state)
     place_fini(&p);
 }
 
+#define N_PUSHES 40
+
+struct pushes {
+    struct place *place;
+    struct digest last;
+    atomic_bool is_over;
+};
+
+/* Beside what workers hear from an upstream: what was pushed is what is found, at once. */
+static void *do_pushes(void *arg)
+{
+    struct pushes *ps = arg;
+    struct tags *ts = cache_tags(ps->place->cache);
+    struct tag_record found;
+    char content[20];
+    struct error err;
+
+    for (int i = 0; i < N_PUSHES; i++) {
+        snprintf(content, sizeof(content), "pushed-%d", i);
+        digest_of(DIGEST_SHA256, content, strlen(content), &ps->last);
+        CHECK(tags_push_now(ts, REPO, TAG, &ps->last, &err) == 0);
+        CHECK(tags_load_now(ts, REPO, TAG, &found) == 0);
+        CHECK(found.is_pushed && digest_equal(&found.pushed, &ps->last));
+    }
+    atomic_store(&ps->is_over, true);
+    return NULL;
+}
+
+static void do_burst_until_over(void *arg)
+{
+    struct burst *b = arg;
+    struct tag_record none = {.mirrored = TAG_ABSENT, .checked_at_s = 1};
+
+    do_burst(b);
+    tags_put(cache_tags(b->place->cache), REPO, TAG, &none);
+}
+
+static void test_race(void **state)
+{
+    struct place p;
+    struct tag_record in_memory, on_disk;
+    pthread_t thread;
+
+    (void)state;
+    place_init(&p);
+    place_open(&p);
+    struct pushes ps = {.place = &p};
+    struct burst b[PLACE_WORKERS];
+    assert_int_equal(pthread_create(&thread, NULL, do_pushes, &ps), 0);
+    do {
+        for (unsigned i = 0; i < PLACE_WORKERS; i++) {
+            b[i] = (struct burst){&p, i};
+            worker_call(p.workers[i], do_burst_until_over, &b[i]);
+        }
+        place_settle(&p);
+    } while (!atomic_load(&ps.is_over));
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    struct tag_record last = mirrored("the last word", 9, 9);
+    put(&p, REPO, TAG, &last);
+    place_settle(&p);
+    assert_int_equal(load(&p, REPO, TAG, &in_memory), 0);
+    assert_true(in_memory.is_pushed && digest_equal(&in_memory.pushed, &ps.last));
+    assert_true(digest_equal(&in_memory.digest, &last.digest));
+    assert_link(&p, &ps.last);
+    place_reopen(&p);
+    assert_int_equal(load(&p, REPO, TAG, &on_disk), 0);
+    assert_record(&on_disk, &in_memory);
+    place_close(&p);
+    place_fini(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_put_and_load), cmocka_unit_test(test_absent),
-        cmocka_unit_test(test_local),        cmocka_unit_test(test_bad_names),
-        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_foreign),      cmocka_unit_test(test_records),
+        cmocka_unit_test(test_push),         cmocka_unit_test(test_push_over_absent),
+        cmocka_unit_test(test_remove),       cmocka_unit_test(test_remove_digest),
+        cmocka_unit_test(test_half),         cmocka_unit_test(test_bad_names),
+        cmocka_unit_test(test_order),        cmocka_unit_test(test_race),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -75,6 +75,16 @@ bool digest_parse(struct slice text, struct digest *out)
     return false;
 }
 
+bool digest_parse_hex(enum digest_alg alg, struct slice hex, struct digest *out)
+{
+    struct digest d = {.alg = alg};
+
+    if (!hex_parse(hex, d.bytes, ALGS[alg].size))
+        return false;
+    *out = d;
+    return true;
+}
+
 bool digest_equal(const struct digest *a, const struct digest *b)
 {
     return a->alg == b->alg && memcmp(a->bytes, b->bytes, digest_size(a->alg)) == 0;

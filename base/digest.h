@@ -25,6 +25,8 @@ size_t digest_size(enum digest_alg alg); /* in bytes: 32 or 64 */
 const char *digest_alg_name(enum digest_alg alg);
 /* Strict: known algorithm, exact length, lower-case hex, nothing behind. */
 bool digest_parse(struct slice text, struct digest *out);
+/* The same for the hex part alone, as it stands in names of files. */
+bool digest_parse_hex(enum digest_alg alg, struct slice hex, struct digest *out);
 bool digest_equal(const struct digest *a, const struct digest *b);
 /* "sha256:…"; returns the length without NUL. */
 size_t digest_format(const struct digest *d, char out[DIGEST_TEXT_SIZE]);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "cache/cache_private.h"
 #include "cache/disk.h"
+#include "cache/gc_private.h"
 
 struct cache {
     struct layout *layout;
@@ -22,6 +23,8 @@ struct cache {
     struct manifests *manifests;
     struct tags *tags;
     struct repos *repos;
+    struct storage_lock *lock; /* NULL: not to be had, and nothing is collected */
+    struct gc *gc;
     unsigned partial_max_age_s;
     struct errand sweeping;
     atomic_bool is_sweeping;
@@ -49,6 +52,25 @@ static int make_folders(const struct layout *l, struct error *err)
     return 0;
 }
 
+/* From here on other processes know of this one. */
+static struct gc *make_gc(struct cache *c, const struct cache_config *config)
+{
+    struct error why;
+
+    c->lock = storage_lock_new(c->layout, &why);
+    if (!c->lock)
+        log_warning("gc", "%s; nothing is collected", why.text);
+    struct gc_place place = {
+        .layout = c->layout,
+        .store = c->store,
+        .links = c->links,
+        .lock = c->lock,
+        .vouches = c->vouches,
+        .grace_s = config->gc_grace_s,
+    };
+    return gc_new(&place, c->errands, config->gc_batch);
+}
+
 int cache_open(const struct cache_config *config, struct cache **out, struct error *err)
 {
     struct error why;
@@ -72,6 +94,7 @@ int cache_open(const struct cache_config *config, struct cache **out, struct err
     c->manifests = manifests_new(&tools, config->manifest_memory_bytes / 8 * 5);
     c->tags = tags_new(layout, c->errands, config->manifest_memory_bytes / 4);
     c->repos = repos_new(layout, c->errands);
+    c->gc = make_gc(c, config);
     *out = c;
     return 0;
 }
@@ -88,7 +111,9 @@ void cache_close(struct cache **cc)
     if (!c)
         return;
     CHECK(!worker_current());
+    gc_stop(c->gc);
     errands_wait(c->errands);
+    gc_free(&c->gc);
     fills_free(&c->fills);
     repos_free(&c->repos);
     tags_free(&c->tags);
@@ -99,6 +124,7 @@ void cache_close(struct cache **cc)
     errands_wait(c->errands);
     errands_free(&c->errands);
     vouches_free(&c->vouches);
+    storage_lock_free(&c->lock);
     layout_free(&c->layout);
     free(c);
     *cc = NULL;
@@ -137,6 +163,11 @@ struct repos *cache_repos(struct cache *c)
 struct links *cache_links(struct cache *c)
 {
     return c->links;
+}
+
+struct gc *cache_gc(struct cache *c)
+{
+    return c->gc;
 }
 
 static void do_sweep(struct errand *e)

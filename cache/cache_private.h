@@ -12,6 +12,11 @@
 struct vouches *vouches_new(const struct layout *l, unsigned grace_s);
 void vouches_free(struct vouches **vs);
 
+struct gc_place;
+/* The place is copied; all that it points to outlives the collector. */
+struct gc *gc_new(const struct gc_place *place, struct errands *errands, unsigned n_batch);
+void gc_free(struct gc **g);
+
 struct store *store_new(struct layout *l, struct errands *errands, struct vouches *vouches,
                         const struct cache_config *config);
 void store_free(struct store **s);

@@ -2,6 +2,7 @@ noinst_LIBRARIES += cache/libcache.a
 cache_libcache_a_SOURCES = \
 	cache/bloom.c cache/bloom.h \
 	cache/cache.c cache/cache.h cache/cache_private.h \
+	cache/digest_search.c cache/digest_search.h \
 	cache/disk.c cache/disk.h \
 	cache/errand.c cache/errand.h \
 	cache/fill.c cache/fill.h cache/fill_private.h \
@@ -13,10 +14,13 @@ cache_libcache_a_SOURCES = \
 	cache/fill_work.c \
 	cache/fill_writer.c \
 	cache/fills.c \
+	cache/gc.c cache/gc.h cache/gc_private.h \
+	cache/gc_mark.c cache/gc_run.c cache/gc_sweep.c \
 	cache/hash_run.c cache/hash_run.h \
 	cache/layout.c cache/layout.h \
 	cache/link.c cache/link.h \
 	cache/link_file.c cache/link_file.h \
+	cache/link_walk.c cache/link_walk.h \
 	cache/lru.c cache/lru.h \
 	cache/manifest.c cache/manifest.h \
 	cache/manifest_scan.c cache/manifest_scan.h \
@@ -25,8 +29,10 @@ cache_libcache_a_SOURCES = \
 	cache/open_files.c cache/open_files.h \
 	cache/origin.c cache/origin.h \
 	cache/repo.c cache/repo.h \
+	cache/repo_walk.c cache/repo_walk.h \
 	cache/segments.c cache/segments.h \
 	cache/store.c cache/store.h cache/store_private.h \
+	cache/storage_lock.c cache/storage_lock.h \
 	cache/sweep.c \
 	cache/tag.c cache/tag.h \
 	cache/tag_file.c cache/tag_file.h \

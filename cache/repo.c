@@ -15,6 +15,7 @@
 #include "cache/cache_private.h"
 #include "cache/disk.h"
 #include "cache/names.h"
+#include "cache/repo_walk.h"
 
 struct repos {
     struct layout *layout;
@@ -147,52 +148,35 @@ static bool has_folder(const char *path, const char *name)
     return is_there;
 }
 
-static void walk(struct story *s, struct names *names, const char *name);
-
 /* One folder below repositories: perhaps a repository, perhaps others below it. */
-static void visit(struct story *s, struct names *names, const char *name)
+static void visit(struct story *s, struct names *names, struct repo_walk *walk, const char *name)
 {
     char *below = xasprintf("%s/", name);
     char *path = xasprintf("%s/%s", layout_repositories(s->repos->layout), name);
 
-    if (layout_repo_is_valid(slice_of(name))) {
-        if (has_folder(path, "_manifests") || has_folder(path, "_layers"))
-            names_offer(names, name);
-        if (!names_refuses_prefix(names, below))
-            walk(s, names, name);
-    }
+    if (has_folder(path, "_manifests") || has_folder(path, "_layers"))
+        names_offer(names, name);
+    if (names_refuses_prefix(names, below))
+        repo_walk_skip(walk);
     free(path);
     free(below);
-}
-
-/* The folders in `name` ("" = all repositories). The depth is bounded by the length of a name. */
-static void walk(struct story *s, struct names *names, const char *name)
-{
-    char *path = xasprintf("%s/%s", layout_repositories(s->repos->layout), name);
-    DIR *folder = opendir(path);
-    const struct dirent *entry;
-
-    free(path);
-    if (!folder)
-        return;
-    while ((entry = readdir(folder))) {
-        bool can_be_folder = entry->d_type == DT_DIR || entry->d_type == DT_UNKNOWN;
-        if (!can_be_folder || entry->d_name[0] == '.' || entry->d_name[0] == '_')
-            continue;
-        char *sub = *name ? xasprintf("%s/%s", name, entry->d_name) : xstrdup(entry->d_name);
-        visit(s, names, sub);
-        free(sub);
-    }
-    closedir(folder);
 }
 
 static void do_list(struct errand *e)
 {
     struct story *s = (struct story *)e;
     struct names names;
+    struct repo_walk *walk = repo_walk_new(s->repos->layout);
+    const char *name;
+    int rc;
 
     names_init(&names, s->last, s->n_max);
-    walk(s, &names, "");
+    /* What cannot be read is not in the list. */
+    while ((rc = repo_walk_next(walk, &name, NULL)) != 0) {
+        if (rc > 0)
+            visit(s, &names, walk, name);
+    }
+    repo_walk_free(&walk);
     s->names = names_take(&names);
 }
 

@@ -1,0 +1,26 @@
+/*
+ * Who works on a storage folder, across processes: _mirrord/lock. Every process that serves or
+ * changes it is present for as long as it lives; any number may be. The garbage collector removes
+ * something only while no other process is present, since it does not know what others have told
+ * their clients. Locks of the kernel, so that none survives its process (kill -9).
+ */
+#ifndef CACHE_STORAGE_LOCK_H
+#define CACHE_STORAGE_LOCK_H
+
+#include "base/error.h"
+#include "cache/layout.h"
+
+struct storage_lock;
+
+/* Presence from here on. Waits while another process is between enter and leave, which is short.
+ * Blocking. NULL with *err when the file cannot be made or locked: then nothing can be collected.
+ */
+struct storage_lock *storage_lock_new(const struct layout *l, struct error *err);
+void storage_lock_free(struct storage_lock **k);
+
+/* One thread at a time. 0: no other process is present, and none that comes gets further than
+ * storage_lock_new until leave. -EBUSY: another one is; or another negative errno. */
+int storage_lock_enter(struct storage_lock *k);
+void storage_lock_leave(struct storage_lock *k);
+
+#endif

@@ -71,6 +71,8 @@ static bool begin(struct gc *g)
 
 static void log_end(const struct gc_report *r)
 {
+    if (!r->is_complete && r->problem[0] != '\0')
+        log_warning(PREFIX, "nothing more was collected: %s", r->problem);
     log_info(PREFIX,
              "%s: %" PRIu64 " of %" PRIu64 " blobs (%" PRIu64 " bytes) and %" PRIu64
              " links removed; %" PRIu64 " repositories, %" PRIu64 " manifests",

@@ -72,7 +72,6 @@ void gc_run_give_up(struct gc_run *run, const struct error *err)
     run->rc = err->code;
     run->report.n_errors++;
     snprintf(run->report.problem, sizeof(run->report.problem), "%s", err->text);
-    log_warning(PREFIX, "nothing more is collected in this run: %s", err->text);
     if (run->phase != GC_END)
         go_to(run, GC_END);
 }

@@ -9,6 +9,7 @@
 #include "base/strbuf.h"
 #include "cache/cache.h"
 #include "cache/fill.h"
+#include "cache/gc.h"
 #include "mirrord/txn.h"
 #include "upstream/upstream.h"
 
@@ -52,16 +53,46 @@ static void print_upstream(const struct admin *admin, struct strbuf *out)
     strbuf_add_char(out, '\n');
 }
 
+static void print_gc(const struct admin *admin, struct strbuf *out)
+{
+    gc_print_json(cache_gc(admin->cache), out);
+    strbuf_add_char(out, '\n');
+}
+
+static void start_gc(const struct admin *admin)
+{
+    gc_start(cache_gc(admin->cache));
+}
+
 static const struct page {
     const char *path;
     const char *media_type;
     void (*print)(const struct admin *admin, struct strbuf *out);
+    void (*act)(const struct admin *admin); /* on POST, before it is printed; NULL: GET only */
 } PAGES[] = {
-    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", print_metrics},
-    {"/healthz", "application/json", print_health},
-    {"/fills", "application/json", print_fills},
-    {"/upstream", "application/json", print_upstream},
+    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", print_metrics, NULL},
+    {"/healthz", "application/json", print_health, NULL},
+    {"/fills", "application/json", print_fills, NULL},
+    {"/upstream", "application/json", print_upstream, NULL},
+    {"/gc", "application/json", print_gc, start_gc},
 };
+
+static void answer(struct txn *txn, const struct admin *admin, const struct page *page)
+{
+    enum http_method method = txn_head(txn)->method;
+    struct strbuf text = STRBUF_INIT;
+
+    if (method == HTTP_POST && page->act) {
+        page->act(admin);
+    } else if (method != HTTP_GET && method != HTTP_HEAD) {
+        struct reply *r = txn_reply(txn, 405);
+        reply_header(r, "Allow", page->act ? SLICE("GET, HEAD, POST") : SLICE("GET, HEAD"));
+        reply_send_empty(r);
+        return;
+    }
+    page->print(admin, &text);
+    send_text(txn, method == HTTP_POST ? 202 : 200, page->media_type, &text);
+}
 
 void admin_handle(struct txn *txn, void *ctx)
 {
@@ -70,16 +101,11 @@ void admin_handle(struct txn *txn, void *ctx)
     struct strbuf text = STRBUF_INIT;
 
     CHECK(admin && admin->cache);
-    if (head->method != HTTP_GET && head->method != HTTP_HEAD) {
-        reply_send_empty(txn_reply(txn, 405));
-        return;
-    }
     for (size_t i = 0; i < sizeof(PAGES) / sizeof(PAGES[0]); i++) {
-        if (!slice_equal(head->path, slice_of(PAGES[i].path)))
-            continue;
-        PAGES[i].print(admin, &text);
-        send_text(txn, 200, PAGES[i].media_type, &text);
-        return;
+        if (slice_equal(head->path, slice_of(PAGES[i].path))) {
+            answer(txn, admin, &PAGES[i]);
+            return;
+        }
     }
     for (size_t i = 0; i < sizeof(PAGES) / sizeof(PAGES[0]); i++)
         strbuf_addf(&text, "%s\n", PAGES[i].path);

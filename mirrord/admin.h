@@ -1,6 +1,7 @@
 /*
  * What the admin listener answers: /metrics (Prometheus text), /healthz, /fills (running fills as
- * JSON), /upstream (health and quota as JSON). It is the handler of a server of its own, meant for
+ * JSON), /upstream (health and quota as JSON), /gc (the last run of the garbage collector; POST
+ * starts one). It is the handler of a server of its own, meant for
  * operators: no client of the registry reaches it.
  *
  * Runs on the control worker. Shared and read only; the caller keeps cache and upstream alive as

@@ -23,6 +23,7 @@
 #include "base/pool.h"
 #include "base/worker.h"
 #include "cache/cache.h"
+#include "cache/gc.h"
 #include "mirrord/access_log.h"
 #include "mirrord/address.h"
 #include "mirrord/admin.h"
@@ -44,7 +45,7 @@ struct daemon {
     char *const *argv;
     struct config *config; /* the one in force */
     struct pool *pool;
-    struct worker *control; /* this thread: signals, admin listener, sweeps */
+    struct worker *control; /* this thread: signals, admin listener, timers */
     struct worker **workers;
     unsigned n_workers;
     struct cache *cache;
@@ -57,6 +58,7 @@ struct daemon {
     struct event *signals[N_SIGNALS];
     struct mail reloading;
     struct event *sweep_timer;
+    struct event *gc_timer; /* NULL: never by itself */
     struct event *grace_timer;
     unsigned n_draining; /* servers that have not ended yet */
     bool is_stopping;
@@ -207,6 +209,15 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
     cache_sweep(d->cache);
 }
 
+static void on_gc(evutil_socket_t fd, short what, void *arg)
+{
+    struct daemon *d = arg;
+
+    (void)fd;
+    (void)what;
+    gc_start(cache_gc(d->cache));
+}
+
 /* --- starting -------------------------------------------------------------------------------- */
 
 static int make_upstream(struct daemon *d, struct error *err)
@@ -327,6 +338,17 @@ static void hold_signals(int how)
     CHECK(pthread_sigmask(how, &set, NULL) == 0);
 }
 
+static void make_gc_timer(struct daemon *d)
+{
+    uint64_t ms = config_ms(d->config, OPT_GC_INTERVAL);
+    struct timeval often = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000)};
+
+    if (ms == 0)
+        return;
+    d->gc_timer = event_new(worker_event_base(d->control), -1, EV_PERSIST, on_gc, d);
+    CHECK(d->gc_timer && event_add(d->gc_timer, &often) == 0);
+}
+
 static void make_events(struct daemon *d)
 {
     struct event_base *base = worker_event_base(d->control);
@@ -341,6 +363,7 @@ static void make_events(struct daemon *d)
     d->sweep_timer = event_new(base, -1, EV_PERSIST, on_sweep, d);
     d->grace_timer = evtimer_new(base, on_grace_over, d);
     CHECK(d->sweep_timer && d->grace_timer && event_add(d->sweep_timer, &often) == 0);
+    make_gc_timer(d);
 }
 
 static void make_workers(struct daemon *d)
@@ -455,6 +478,7 @@ static void settle(struct daemon *d)
     bool was_busy;
 
     ask_workers(d, do_close_client);
+    gc_stop(cache_gc(d->cache));
     for (;;) {
         n_jobs = pool_wait(d->pool);
         was_busy = ask_workers(d, do_rest);
@@ -472,6 +496,8 @@ static void free_events(struct daemon *d)
             event_free(d->signals[i]);
     if (d->sweep_timer)
         event_free(d->sweep_timer);
+    if (d->gc_timer)
+        event_free(d->gc_timer);
     if (d->grace_timer)
         event_free(d->grace_timer);
 }

@@ -9,6 +9,7 @@
 #include "cache/cache.h"
 #include "cache/origin.h"
 #include "mirrord/api_private.h"
+#include "mirrord/precedence.h"
 #include "mirrord/push_rules.h"
 #include "mirrord/resolve.h"
 #include "mirrord/txn.h"
@@ -92,6 +93,8 @@ void api_set_settings(struct api *api, const struct api_settings *settings)
     s->ping_body = api_ping_body(&s->settings);
     s->push_rules =
         push_rules_new(settings->push_repositories, settings->push_networks, api->is_hub);
+    s->precedence = precedence_new(settings->precedence, api->is_hub);
+    s->settings.precedence = NULL;
     s->settings.push_repositories = s->settings.push_networks = NULL; /* they are compiled */
     s->settings.argv = NULL; /* borrowed by the caller; it is in the body now */
     pthread_mutex_lock(&api->settings_lock);
@@ -148,6 +151,7 @@ void api_free(struct api **aa)
         free(s->root_body);
         free(s->ping_body);
         push_rules_free(&s->push_rules);
+        precedence_free(&s->precedence);
         free(s);
         s = older;
     }

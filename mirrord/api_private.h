@@ -36,6 +36,7 @@ struct api_snapshot {
     char *root_body; /* of GET / */
     char *ping_body; /* of GET /_ping */
     struct push_rules *push_rules;
+    struct precedence_rules *precedence;
 };
 
 struct api {

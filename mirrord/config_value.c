@@ -17,6 +17,7 @@
 #include "mirrord/config_number.h"
 #include "mirrord/config_text.h"
 #include "mirrord/network.h"
+#include "mirrord/precedence.h"
 #include "mirrord/push_rules.h"
 
 /* What a reader of one type works on. */
@@ -294,6 +295,8 @@ static int check_item(struct reading *r, struct slice item)
         return refuse_item(r, item, "a network", &err);
     if ((r->row->flags & OPTION_F_PATTERNS) && push_rules_check_pattern(item, &err) < 0)
         return refuse_item(r, item, "a pattern", &err);
+    if ((r->row->flags & OPTION_F_PRECEDENCE) && precedence_check(item, &err) < 0)
+        return refuse_item(r, item, "a pattern and a rule", &err);
     return 0;
 }
 

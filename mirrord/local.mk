@@ -3,6 +3,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/address.c mirrord/address.h \
 	mirrord/admin.c mirrord/admin.h \
 	mirrord/daemon.c mirrord/daemon.h \
+	mirrord/precedence.c mirrord/precedence.h \
 	mirrord/privileges.c mirrord/privileges.h \
 	mirrord/settings.c mirrord/settings.h \
 	mirrord/states.h \

@@ -358,6 +358,12 @@ static void add_combined(struct access_buffer *b, const struct access_entry *e)
     add_millis(out, e->duration_us);
     strbuf_add_char(out, ' ');
     strbuf_add_str(out, e->outcome);
+    strbuf_add_char(out, ' ');
+    strbuf_add_str(out, e->origin ? e->origin : "-");
+    if (e->upstream) {
+        strbuf_add_char(out, ':');
+        add_escaped(out, slice_of(e->upstream));
+    }
     strbuf_add_char(out, '\n');
 }
 
@@ -398,6 +404,8 @@ static void add_json(struct access_buffer *b, const struct access_entry *e)
     strbuf_add_str(out, ",\"seconds\":");
     add_millis(out, e->duration_us);
     add_member(out, "outcome", slice_of(e->outcome));
+    add_member(out, "origin", slice_of(e->origin));
+    add_member(out, "upstream", slice_of(e->upstream));
     strbuf_add_str(out, "}\n");
 }
 

@@ -1,8 +1,10 @@
 /*
  * The access log: one line per request, in the combined format that every log reader knows (with
- * the cache's part, the seconds it took, and how it ended behind it) or as a JSON object.
+ * the cache's part, the seconds it took, how it ended, and where the content came from behind it)
+ * or as a JSON object. The origin is "pushed", "mirrored:<upstream>", or "-":
  *
- *   ::1 - - [06/Nov/1994:08:49:37 +0000] "GET /v2/ HTTP/1.1" 200 2 "-" "podman" hit 0.000 complete
+ *   ::1 - - [06/Nov/1994:08:49:37 +0000] "GET /v2/a/manifests/b HTTP/1.1" 200 527 "-" "podman" hit
+ *       0.000 complete mirrored:registry.example
  *
  * The file belongs to the process (struct access_log); lines gather in a buffer per worker (struct
  * access_buffer) and are written by the pool when they fill 64 KiB or are a second old, so that a
@@ -35,7 +37,9 @@ struct access_entry {
     uint64_t n_bytes;         /* of the body */
     const char *cache_status; /* or NULL */
     uint64_t duration_us;
-    const char *outcome; /* "complete", "cut", "left" */
+    const char *outcome;  /* "complete", "cut", "left" */
+    const char *origin;   /* "pushed", "mirrored", or NULL */
+    const char *upstream; /* or NULL */
 };
 
 /* path: a file, "-" = standard error, "off". pool NULL: lines are written by whoever adds them. */

@@ -31,6 +31,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/name.c mirrord/name.h \
 	mirrord/name_page.c mirrord/name_page.h \
 	mirrord/network.c mirrord/network.h \
+	mirrord/provenance.c mirrord/provenance.h \
 	mirrord/pull.c mirrord/pull.h \
 	mirrord/push_rules.c mirrord/push_rules.h \
 	mirrord/query.c mirrord/query.h \

@@ -68,6 +68,7 @@ void txn_begin(struct txn *t)
     t->start_us = clock_mono_us();
     t->on_gone = NULL;
     t->cache_status = NULL;
+    t->origin = t->upstream = NULL;
     body_init(&t->body, &t->head);
     t->sink = NULL;
     t->n_body = t->n_body_max = 0;
@@ -129,6 +130,8 @@ void txn_account(struct txn *t, const char *outcome)
         .status = t->reply.status ? t->reply.status : 499,
         .n_bytes = t->reply.off,
         .cache_status = t->cache_status,
+        .origin = t->origin,
+        .upstream = t->upstream,
         .duration_us = now_us - t->start_us,
         .outcome = outcome,
     };
@@ -171,6 +174,12 @@ void txn_on_gone(struct txn *t, void (*fn)(void *arg), void *arg)
 void txn_note_cache(struct txn *t, const char *cache_status)
 {
     t->cache_status = cache_status;
+}
+
+void txn_note_origin(struct txn *t, bool is_pushed, const char *upstream)
+{
+    t->origin = is_pushed ? "pushed" : "mirrored";
+    t->upstream = is_pushed ? NULL : upstream;
 }
 
 enum conn_step txn_step_handler(struct conn *c)

@@ -53,8 +53,10 @@ const struct network_address *txn_peer_address(const struct txn *txn);
  */
 void txn_on_gone(struct txn *txn, void (*fn)(void *arg), void *arg);
 
-/* For the access line: a static text such as "hit" or "miss"; and the repository. */
+/* For the access line: a static text such as "hit" or "miss". */
 void txn_note_cache(struct txn *txn, const char *cache_status);
+/* For the access line, too: where what is sent came from. The upstream's name lives for ever. */
+void txn_note_origin(struct txn *txn, bool is_pushed, const char *upstream);
 
 /* --- the request's body, pulled ----------------------------------------------------------------
  */

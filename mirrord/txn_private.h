@@ -41,6 +41,8 @@ struct txn {
     void (*on_gone)(void *arg);
     void *on_gone_arg;
     const char *cache_status;
+    const char *origin; /* "pushed", "mirrored"; NULL: nothing to say */
+    const char *upstream;
 
     struct body body;
     const struct body_sink *sink; /* NULL: nobody wants the body (any more) */

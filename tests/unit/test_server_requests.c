@@ -387,13 +387,13 @@ static char *read_file(const char *path)
 static const char *const LOGGED[] = {
     "127.0.0.1 - - [",
     "] \"GET /memory HTTP/1.1\" 200 5 \"http://r/\" \"a\\x22b\\xff\" hit 0.0",
-    " complete\n",
+    " complete -\n",
     "\"GET /cut HTTP/1.1\" 200 1000 \"-\" \"-\" - 0.0",
-    " cut\n",
+    " cut -\n",
     "] \"-\" 400 ",
     "\"path\":\"/memory\",\"status\":200,\"bytes\":5,\"referer\":\"\",",
     "\"user_agent\":\"j\",\"cache\":\"hit\",\"seconds\":0.0",
-    "\"outcome\":\"complete\"}\n",
+    "\"outcome\":\"complete\",\"origin\":\"\",\"upstream\":\"\"}\n",
 };
 
 static void test_access_log(void **state)

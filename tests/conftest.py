@@ -1,5 +1,6 @@
 """Fixtures for all tests. What a test starts ends with it, and is asked on the way out whether all was well."""
 import os
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -74,3 +75,16 @@ def make_upstream(tmp_path):
     yield make
     for upstream in made:
         upstream.stop()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 8 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=8m,mode=700", "mirrord-test", str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode != 0:
+        pytest.skip("no file system of its own can be mounted: " + result.stderr.strip())
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -17,19 +17,6 @@ SIZE = 16 << 20
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 8 MiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=8m,mode=700", "mirrord-test", str(folder)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode != 0:
-        pytest.skip("no file system of its own can be mounted: " + result.stderr.strip())
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-@pytest.fixture
 def full(small_disk, fake):
     mirror = Mirror(small_disk, fake, LOGLEVEL="info")
     mirror.start()

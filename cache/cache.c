@@ -25,7 +25,8 @@ struct cache {
     struct repos *repos;
     struct storage_lock *lock; /* NULL: not to be had, and nothing is collected */
     struct gc *gc;
-    unsigned partial_max_age_s;
+    struct uploads *uploads;
+    struct sweep_ages sweep_ages;
     struct errand sweeping;
     atomic_bool is_sweeping;
 };
@@ -84,7 +85,7 @@ int cache_open(const struct cache_config *config, struct cache **out, struct err
     struct cache *c = xcalloc(1, sizeof(*c));
     c->layout = layout;
     c->errands = errands_new(config->pool);
-    c->partial_max_age_s = config->partial_max_age_s;
+    c->sweep_ages = (struct sweep_ages){config->partial_max_age_s, config->upload_max_age_s};
     c->vouches = vouches_new(layout, config->gc_grace_s);
     c->store = store_new(layout, c->errands, c->vouches, config);
     c->fills = fills_new(layout, c->errands, c->store, config);
@@ -94,6 +95,7 @@ int cache_open(const struct cache_config *config, struct cache **out, struct err
     c->manifests = manifests_new(&tools, config->manifest_memory_bytes / 8 * 5);
     c->tags = tags_new(layout, c->errands, config->manifest_memory_bytes / 4);
     c->repos = repos_new(layout, c->errands);
+    c->uploads = uploads_new(layout, c->errands, c->store, c->links, c->vouches, config);
     c->gc = make_gc(c, config);
     *out = c;
     return 0;
@@ -114,6 +116,7 @@ void cache_close(struct cache **cc)
     gc_stop(c->gc);
     errands_wait(c->errands);
     gc_free(&c->gc);
+    uploads_free(&c->uploads);
     fills_free(&c->fills);
     repos_free(&c->repos);
     tags_free(&c->tags);
@@ -170,11 +173,16 @@ struct gc *cache_gc(struct cache *c)
     return c->gc;
 }
 
+struct uploads *cache_uploads(struct cache *c)
+{
+    return c->uploads;
+}
+
 static void do_sweep(struct errand *e)
 {
     struct cache *c = (struct cache *)((char *)e - offsetof(struct cache, sweeping));
 
-    sweep_run(c->layout, c->fills, c->partial_max_age_s);
+    sweep_run(c->layout, c->fills, c->uploads, &c->sweep_ages);
     atomic_store(&c->is_sweeping, false);
 }
 

@@ -45,8 +45,18 @@ void tags_free(struct tags **ts);
 struct repos *repos_new(struct layout *l, struct errands *errands);
 void repos_free(struct repos **rs);
 
-/* Pool threads: removes what is older than max_age_s from the folders of partial downloads and of
- * temporary files. */
-void sweep_run(struct layout *l, struct fills *fs, unsigned max_age_s);
+struct uploads *uploads_new(struct layout *l, struct errands *errands, struct store *store,
+                            struct links *links, struct vouches *vouches,
+                            const struct cache_config *config);
+/* Open ones are closed; their files stay. */
+void uploads_free(struct uploads **us);
+
+struct sweep_ages {
+    unsigned partial_max_s; /* of partial downloads and temporary files */
+    unsigned upload_max_s;
+};
+/* Pool threads: removes what nobody has written to for that long. */
+void sweep_run(struct layout *l, struct fills *fs, struct uploads *us,
+               const struct sweep_ages *ages);
 
 #endif

@@ -39,4 +39,10 @@ cache_libcache_a_SOURCES = \
 	cache/tag_front.c cache/tag_front.h \
 	cache/tag_private.h \
 	cache/tag_write.c \
+	cache/upload.c cache/upload.h cache/upload_private.h \
+	cache/upload_file.c cache/upload_file.h \
+	cache/upload_id.c \
+	cache/upload_sweep.c \
+	cache/upload_work.c \
+	cache/uploads.c \
 	cache/vouch.c cache/vouch.h cache/vouch_private.h

@@ -1,4 +1,5 @@
-/* Removes what was begun and never ended: partial downloads and temporary files, by age. */
+/* Removes what was begun and never ended: partial downloads, temporary files and uploads, by age.
+ */
 #include "config.h"
 
 #include "cache/cache_private.h"
@@ -15,10 +16,12 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "cache/fill_private.h"
+#include "cache/upload_private.h"
 
 struct sweep {
     struct fills *fills; /* NULL in the folder of temporary files */
-    int64_t oldest_s;    /* what changed before that goes */
+    struct uploads *uploads;
+    int64_t oldest_s; /* what changed before that goes */
     unsigned n_removed;
 };
 
@@ -37,6 +40,9 @@ static void remove_one(struct sweep *sw, int folder_fd, const char *name)
     struct fill *owner = NULL;
 
     CHECK(name[0] != '.');
+    /* An upload of one request, from a client that has not sent anything for long. */
+    if (!sw->fills && uploads_own_file(sw->uploads, name))
+        return;
     if (sw->fills && layout_fill_name_parse(slice_of(name), &d)) {
         owner = fills_own_unused(sw->fills, &d);
         if (!owner)
@@ -64,9 +70,11 @@ static void sweep_folder(struct sweep *sw, const char *path)
     closedir(folder);
 }
 
-void sweep_run(struct layout *l, struct fills *fs, unsigned max_age_s)
+void sweep_run(struct layout *l, struct fills *fs, struct uploads *us,
+               const struct sweep_ages *ages)
 {
-    struct sweep sw = {.oldest_s = clock_wall_s() - (int64_t)max_age_s};
+    int64_t now_s = clock_wall_s();
+    struct sweep sw = {.uploads = us, .oldest_s = now_s - (int64_t)ages->partial_max_s};
 
     sweep_folder(&sw, layout_tmp(l));
     sw.fills = fs;
@@ -74,4 +82,5 @@ void sweep_run(struct layout *l, struct fills *fs, unsigned max_age_s)
     metric_add(METRIC_STORE_SWEPT, sw.n_removed);
     if (sw.n_removed > 0)
         log_info("store", "%u old partial and temporary files removed", sw.n_removed);
+    upload_sweep_run(us, now_s - (int64_t)ages->upload_max_s);
 }

@@ -178,6 +178,9 @@ static const struct handler_row HANDLERS[ROUTE_MAX] = {
     [ROUTE_MANIFEST] = {.read = api_manifest_handle},
     [ROUTE_BLOB]     = {.read = api_blob_handle},
     [ROUTE_TAGS]     = {.read = api_tags_handle},
+    [ROUTE_UPLOADS]  = {.post = api_uploads_handle},
+    [ROUTE_UPLOAD]   = {.read = api_upload_read_handle, .patch = api_upload_patch_handle,
+                        .put = api_upload_put_handle, .delete = api_upload_delete_handle},
 };
 /* clang-format on */
 

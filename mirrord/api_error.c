@@ -57,6 +57,7 @@ _Static_assert(sizeof(ROWS) / sizeof(ROWS[0]) == API_ERROR_MAX, "a row for every
 enum {
     RETRY_DEFAULT_THROTTLED_S = 60,
     RETRY_DEFAULT_UNAVAILABLE_S = 5,
+    RETRY_DEFAULT_BUSY_S = 1,
     RETRY_MAX_S = 86400,
     /* A packed reason: far below any errno, then the seconds, then six bits of the id. */
     PACK_BASE = 1 << 24,
@@ -93,6 +94,8 @@ static int retry_after_s(enum api_error id, const struct api_error_info *info)
         return told ? told : RETRY_DEFAULT_THROTTLED_S;
     if (id == API_ERROR_UNAVAILABLE)
         return told ? told : RETRY_DEFAULT_UNAVAILABLE_S;
+    if (id == API_ERROR_UPLOAD_BUSY)
+        return told ? told : RETRY_DEFAULT_BUSY_S;
     return 0;
 }
 
@@ -111,6 +114,8 @@ void api_error_reply(struct txn *txn, enum api_error id, const struct api_error_
         reply_header(r, "Allow", slice_of(info && info->allow ? info->allow : ""));
     if (id == API_ERROR_RANGE && info)
         reply_headerf(r, "Content-Range", "bytes */%" PRIu64, info->object_size);
+    if (info && info->lines.len)
+        reply_header_lines(r, info->lines);
     size_t len = body.len;
     char *text = strbuf_take(&body);
     reply_send_memory(r, text, len, free, text);

@@ -58,9 +58,10 @@ enum api_error {
 struct api_error_info {
     const char *detail_key;    /* "name", "Tag", "digest", "reason" */
     struct slice detail_value; /* foreign bytes are fine: they are escaped */
-    int retry_after_s;         /* for 429 and 503; <= 0: a default */
+    int retry_after_s;         /* for 429, 503 and a busy upload; <= 0: a default */
     const char *allow;         /* for 405 */
     uint64_t object_size;      /* for 416 */
+    struct slice lines;        /* more header fields, each with CRLF */
 };
 
 int api_error_status(enum api_error id);

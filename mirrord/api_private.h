@@ -105,6 +105,11 @@ void api_blob_handle(const struct api_request *q);     /* hot */
 void api_manifest_handle(const struct api_request *q); /* hot */
 void api_tags_handle(const struct api_request *q);
 void api_catalog_handle(const struct api_request *q);
+void api_uploads_handle(const struct api_request *q); /* POST */
+void api_upload_read_handle(const struct api_request *q);
+void api_upload_patch_handle(const struct api_request *q);
+void api_upload_put_handle(const struct api_request *q);
+void api_upload_delete_handle(const struct api_request *q);
 
 /* api_root.c: what GET / and /_ping say under these settings; free() them. */
 char *api_root_body(const struct api_settings *settings);

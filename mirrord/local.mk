@@ -3,6 +3,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/address.c mirrord/address.h \
 	mirrord/admin.c mirrord/admin.h \
 	mirrord/daemon.c mirrord/daemon.h \
+	mirrord/gc_command.c mirrord/gc_command.h \
 	mirrord/precedence.c mirrord/precedence.h \
 	mirrord/privileges.c mirrord/privileges.h \
 	mirrord/settings.c mirrord/settings.h \
@@ -25,6 +26,9 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/api_error.c mirrord/api_error.h \
 	mirrord/api_push.c \
 	mirrord/api_root.c mirrord/api_tags.c \
+	mirrord/api_upload.c mirrord/api_upload_private.h \
+	mirrord/api_upload_begin.c mirrord/api_upload_body.c mirrord/api_upload_commit.c \
+	mirrord/api_upload_mount.c mirrord/api_upload_status.c \
 	mirrord/blob_body.c mirrord/blob_body.h \
 	mirrord/chunk_range.c mirrord/chunk_range.h \
 	mirrord/fill_body.c mirrord/fill_body.h \

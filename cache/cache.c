@@ -23,6 +23,7 @@ struct cache {
     struct manifests *manifests;
     struct tags *tags;
     struct repos *repos;
+    struct referrers *referrers;
     struct storage_lock *lock; /* NULL: not to be had, and nothing is collected */
     struct gc *gc;
     struct uploads *uploads;
@@ -93,8 +94,9 @@ int cache_open(const struct cache_config *config, struct cache **out, struct err
     c->links = links_new(layout, c->errands, config->manifest_memory_bytes / 8);
     struct manifest_tools tools = {c->errands, c->store, c->links, c->vouches};
     c->manifests = manifests_new(&tools, config->manifest_memory_bytes / 8 * 5);
-    c->tags = tags_new(layout, c->errands, config->manifest_memory_bytes / 4);
+    c->tags = tags_new(layout, c->errands, config->manifest_memory_bytes / 32 * 7);
     c->repos = repos_new(layout, c->errands);
+    c->referrers = referrers_new(layout, c->errands, config->manifest_memory_bytes / 32);
     c->uploads = uploads_new(layout, c->errands, c->store, c->links, c->vouches, config);
     c->gc = make_gc(c, config);
     *out = c;
@@ -118,6 +120,7 @@ void cache_close(struct cache **cc)
     gc_free(&c->gc);
     uploads_free(&c->uploads);
     fills_free(&c->fills);
+    referrers_free(&c->referrers);
     repos_free(&c->repos);
     tags_free(&c->tags);
     manifests_free(&c->manifests);
@@ -161,6 +164,11 @@ struct tags *cache_tags(struct cache *c)
 struct repos *cache_repos(struct cache *c)
 {
     return c->repos;
+}
+
+struct referrers *cache_referrers(struct cache *c)
+{
+    return c->referrers;
 }
 
 struct links *cache_links(struct cache *c)

@@ -45,6 +45,9 @@ void tags_free(struct tags **ts);
 struct repos *repos_new(struct layout *l, struct errands *errands);
 void repos_free(struct repos **rs);
 
+struct referrers *referrers_new(struct layout *l, struct errands *errands, size_t memory_bytes);
+void referrers_free(struct referrers **rs);
+
 struct uploads *uploads_new(struct layout *l, struct errands *errands, struct store *store,
                             struct links *links, struct vouches *vouches,
                             const struct cache_config *config);

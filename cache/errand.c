@@ -48,7 +48,14 @@ void errands_free(struct errands **setp)
     *setp = NULL;
 }
 
-static void count_one_less(struct errands *set)
+void errands_hold(struct errands *set)
+{
+    pthread_mutex_lock(&set->lock);
+    set->n_under_way++;
+    pthread_mutex_unlock(&set->lock);
+}
+
+void errands_release(struct errands *set)
 {
     pthread_mutex_lock(&set->lock);
     CHECK(set->n_under_way > 0);
@@ -66,7 +73,7 @@ static void on_work(struct pool_job *job)
     e->work(e);
     /* Without a second half the errand may be gone or on its way again. */
     if (!has_done)
-        count_one_less(set);
+        errands_release(set);
 }
 
 static void on_done(struct pool_job *job)
@@ -75,7 +82,7 @@ static void on_done(struct pool_job *job)
     struct errands *set = e->set;
 
     e->done(e);
-    count_one_less(set);
+    errands_release(set);
 }
 
 void errand_submit(struct errands *set, struct errand *e, errand_fn work, errand_fn done)
@@ -88,8 +95,6 @@ void errand_submit(struct errands *set, struct errand *e, errand_fn work, errand
     e->done = done;
     e->job.work = on_work;
     e->job.done = done ? on_done : NULL;
-    pthread_mutex_lock(&set->lock);
-    set->n_under_way++;
-    pthread_mutex_unlock(&set->lock);
+    errands_hold(set);
     pool_submit(set->pool, &e->job, home);
 }

@@ -30,4 +30,9 @@ void errands_free(struct errands **set);
 /* With `done`: a worker's thread only. */
 void errand_submit(struct errands *set, struct errand *e, errand_fn work, errand_fn done);
 
+/* Counts something that is no job of its own but waits for one, until it has been released: mail
+ * from a pool thread on its way to a worker. Any thread. */
+void errands_hold(struct errands *set);
+void errands_release(struct errands *set);
+
 #endif

@@ -28,6 +28,12 @@ cache_libcache_a_SOURCES = \
 	cache/names.c cache/names.h \
 	cache/open_files.c cache/open_files.h \
 	cache/origin.c cache/origin.h \
+	cache/referrer_entry.c cache/referrer_entry.h \
+	cache/referrer_list.c cache/referrer_list.h \
+	cache/referrers.c cache/referrers.h \
+	cache/referrers_known.c cache/referrers_known.h \
+	cache/referrers_page.c cache/referrers_page.h \
+	cache/referrers_update.c cache/referrers_update.h \
 	cache/repo.c cache/repo.h \
 	cache/repo_walk.c cache/repo_walk.h \
 	cache/segments.c cache/segments.h \

@@ -2,49 +2,63 @@
  * Referrers: which manifests of a repository have a given subject (OCI distribution-spec, "Listing
  * Referrers"). The truth are the revisions of the repository; what stands in
  * repositories/<name>/_referrers is an index of them, brought up to date when it is asked for:
- * revisions that are younger than the index are read, entries without their revision are left out.
+ * revisions that the index has not seen are read, entries without their revision are left out.
  * So nothing can go out of step, whoever else writes the storage.
  * What the upstream said about a subject is kept beside it, for when the upstream is away.
+ *
+ * Everything runs off the loop, in steps; questions about one repository share one update.
+ * Memory: a page per question, one set of keys per update (cache/referrers_known.h), a bounded
+ * memory of subjects of which the upstream knows no referrers. Why it is so:
+ * docs/design/referrers.md.
  */
 #ifndef CACHE_REFERRERS_H
 #define CACHE_REFERRERS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/digest.h"
 #include "base/slice.h"
-#include "base/strbuf.h"
+#include "cache/referrer_list.h"
 
 struct referrers;
 
-/* Descriptors as JSON texts in one block, sorted by digest, complete: an answer is a page of it.
- * referrer_list_free() it. */
-struct referrer {
-    struct digest digest;
-    char *artifact_type; /* unescaped; never NULL */
-    char *descriptor; /* {"mediaType":…,"digest":…,"size":…,"artifactType":…,"annotations":…} */
+struct referrers_query {
+    struct slice repo;
+    struct digest subject;
+    bool has_last;
+    struct digest last;         /* only what is behind it */
+    struct slice artifact_type; /* only these; empty: all */
+    /* Of one answer; one referrer is told whatever its size. */
+    size_t n_max;
+    size_t bytes_max;
+    size_t manifest_max_bytes; /* what is larger is no manifest */
+    size_t kept_max_bytes;     /* a kept answer of the upstream that is larger is none */
 };
-struct referrer_list {
-    struct referrer *items;
-    size_t n;
-};
-void referrer_list_free(struct referrer_list **list);
 
-/* rc 0 with a list that the callee owns (perhaps empty), or a negative errno; on the worker that
- * asked. upstream: the kept answer of the upstream, NULL when there is none; its bytes as received,
- * valid during the call. */
-struct referrers_kept {
-    struct slice body;
-    int64_t fetched_at_s;
+struct referrers_answer {
+    struct referrer_list *list; /* sorted, without doubles; the callee owns it */
+    bool has_more;              /* behind the last one */
+    bool has_subject;           /* the repository has the subject itself */
+    /* The kept answer of the upstream, as it was given to referrers_keep_upstream: an image index;
+     * empty when it had none. Valid during the call. */
+    bool has_kept;
+    struct slice kept;
+    int64_t kept_at_s;
 };
-typedef void (*referrers_fn)(void *arg, int rc, struct referrer_list *list,
-                             const struct referrers_kept *upstream);
-/* n_max bounds the list; more is -E2BIG. A worker's thread only. */
-void referrers_list(struct referrers *rs, struct slice repo, const struct digest *subject,
-                    size_t n_max, referrers_fn done, void *arg);
-/* Keeps the upstream's answer, off the loop; a failure is logged only. Any worker. */
+
+/* rc 0 with an answer, or a negative errno; on the worker that asked. */
+typedef void (*referrers_fn)(void *arg, int rc, const struct referrers_answer *answer);
+/* Copies the query. A worker's thread only. */
+void referrers_list(struct referrers *rs, const struct referrers_query *q, referrers_fn done,
+                    void *arg);
+
+/* Keeps the upstream's answer, off the loop; a failure is logged only. An empty one (there are
+ * none) is kept in memory alone. done(arg) on the worker that asked; may be NULL. A worker's thread
+ * only. */
 void referrers_keep_upstream(struct referrers *rs, struct slice repo, const struct digest *subject,
-                             struct slice body, int64_t fetched_at_s);
+                             struct slice body, int64_t fetched_at_s, void (*done)(void *arg),
+                             void *arg);
 
 #endif

@@ -3,6 +3,7 @@
  */
 #include "config.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include "base/strbuf.h"
 #include "mirrord/configuration.h"
 #include "mirrord/daemon.h"
+#include "mirrord/gc_command.h"
 #include "mirrord/options_man.h"
 #include "mirrord/sample.h"
 
@@ -19,6 +21,8 @@ enum { EXIT_USAGE = 2 };
 static const char USAGE[] =
     "usage: mirrord [-c file] [-f flavor]        run\n"
     "       mirrord check [-c file] [-f flavor]  validate, print what would run\n"
+    "       mirrord gc [--dry-run] [-c file] [-f flavor]\n"
+    "                                            remove what no manifest references\n"
     "       mirrord sample | options             print sample file | manual part\n"
     "       mirrord -h | -V                      this text | the version\n";
 
@@ -88,8 +92,24 @@ static int run(const struct config_source *source, char *const *argv)
     return rc;
 }
 
-static int obey(const char *command, const struct config_source *source, char *const *argv)
+static int collect_garbage(const struct config_source *source, bool is_dry)
 {
+    struct config *config = load(source);
+
+    if (!config)
+        return EXIT_USAGE;
+    int rc = gc_command_run(config, is_dry);
+    config_unref(&config);
+    return rc;
+}
+
+static int obey(const char *command, bool is_dry, const struct config_source *source,
+                char *const *argv)
+{
+    if (strcmp(command, "gc") == 0)
+        return collect_garbage(source, is_dry);
+    if (is_dry)
+        command = "";
     if (strcmp(command, "run") == 0)
         return run(source, argv);
     if (strcmp(command, "check") == 0)
@@ -105,7 +125,9 @@ static int obey(const char *command, const struct config_source *source, char *c
 int main(int argc, char **argv)
 {
     struct config_source source = {0};
+    static char dry_run[] = "-n";
     const char *command = "run";
+    bool is_dry = false;
     int option;
 
     if (argc > 1 && argv[1][0] != '-') {
@@ -114,11 +136,18 @@ int main(int argc, char **argv)
         argv++;
         argc--;
     }
-    while ((option = getopt(argc, argv, "c:f:hV")) != -1) {
+    /* The one long option; getopt_long's struct option would be a second type of this name. */
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--dry-run") == 0)
+            argv[i] = dry_run;
+    }
+    while ((option = getopt(argc, argv, "c:f:hnV")) != -1) {
         if (option == 'c')
             source.path = optarg;
         else if (option == 'f')
             source.flavor = optarg;
+        else if (option == 'n')
+            is_dry = true;
         else if (option == 'h')
             return print(USAGE);
         else if (option == 'V')
@@ -126,5 +155,5 @@ int main(int argc, char **argv)
         else
             command = "";
     }
-    return obey(optind == argc ? command : "", &source, argv);
+    return obey(optind == argc ? command : "", is_dry, &source, argv);
 }

@@ -147,6 +147,10 @@ struct fill_reader *fill_reader_open(struct fill *f, uint64_t off, uint64_t end,
 int fill_reader_next(struct fill_reader *r, uint64_t off, uint64_t want, struct fill_bytes *out);
 /* Asks to be woken when the size is known or the fill failed; true when that is so already. */
 bool fill_reader_want_size(struct fill_reader *r);
+/* Asks to be woken when the fill is over, and has all of it brought; true when it is over already:
+ * fill_blob tells whether it was kept, fill_failure why not. For who wants the blob and not its
+ * bytes. */
+bool fill_reader_want_end(struct fill_reader *r);
 /* Narrows what is read, when only the size told it. Before the first fill_reader_next. */
 void fill_reader_limit(struct fill_reader *r, uint64_t off, uint64_t end);
 void fill_reader_close(struct fill_reader **r);

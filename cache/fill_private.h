@@ -74,6 +74,7 @@ struct fill_reader {
     uint64_t off;   /* the lowest offset it may still need */
     uint64_t end;
     bool want_size;                /* waits for the size, not for bytes */
+    bool want_end;                 /* waits for the end of the fill, not for bytes */
     unsigned review;               /* the review that asked the driver for it last */
     struct fill_reader_list *list; /* of its port, if it is on one */
     TAILQ_ENTRY(fill_reader) in_list;

@@ -118,7 +118,7 @@ void fill_wake_range_locked(struct fill *f, uint64_t off, uint64_t end)
     for (struct fill_port *p = f->ports; p; p = p->next) {
         for (r = TAILQ_FIRST(&p->waiting); r; r = next) {
             next = TAILQ_NEXT(r, in_list);
-            if (r->want_size || r->off < off || r->off >= end)
+            if (r->want_size || r->want_end || r->off < off || r->off >= end)
                 continue;
             if (shown_end_locked(r, r->off) > r->off)
                 relist_locked(r, &p->woken);
@@ -168,16 +168,25 @@ static int ended_short_locked(const struct fill *f)
     return f->state == FILL_SUSPENDED ? -ECANCELED : 0;
 }
 
+/* The lowest offset it may still need. */
+static uint64_t needed_off_locked(const struct fill_reader *r)
+{
+    return r->want_end ? fill_mark_locked(r->fill) : r->off;
+}
+
 /* Somebody has to bring what this reader waits for. */
 static bool is_unserved_locked(const struct fill_reader *r)
 {
     const struct fill *f = r->fill;
+    uint64_t off = needed_off_locked(r);
 
     if (f->size == FILL_SIZE_UNKNOWN)
         return LIST_EMPTY(&f->writers);
-    if (segments_run_end(&f->present, r->off) > r->off)
+    if (r->want_end && off == f->size)
+        return false; /* only to be verified and stored */
+    if (segments_run_end(&f->present, off) > off)
         return false;
-    return !fill_is_served_locked(f, r->off);
+    return !fill_is_served_locked(f, off);
 }
 
 static void wait_locked(struct fill_reader *r)
@@ -232,7 +241,7 @@ int fill_reader_next(struct fill_reader *r, uint64_t off, uint64_t want, struct 
     CHECK(want > 0);
     pthread_mutex_lock(&f->lock);
     r->off = off;
-    r->want_size = false;
+    r->want_size = r->want_end = false;
     int rc = next_locked(r, want, out);
     if (f->window.want_room)
         fill_poke_locked(f);
@@ -252,6 +261,21 @@ bool fill_reader_want_size(struct fill_reader *r)
     }
     pthread_mutex_unlock(&f->lock);
     return is_settled;
+}
+
+bool fill_reader_want_end(struct fill_reader *r)
+{
+    struct fill *f = r->fill;
+
+    pthread_mutex_lock(&f->lock);
+    CHECK(r->begin == 0 && r->end == FILL_SIZE_UNKNOWN);
+    r->want_size = false;
+    r->want_end = true;
+    bool is_over = fill_is_over_locked(f);
+    if (!is_over)
+        wait_locked(r);
+    pthread_mutex_unlock(&f->lock);
+    return is_over;
 }
 
 void fill_reader_limit(struct fill_reader *r, uint64_t off, uint64_t end)
@@ -296,6 +320,7 @@ static struct fill_reader *lowest_unserved_locked(struct fill *f)
     {
         if (r->list != &r->port->waiting || r->review == f->review)
             continue;
+        r->off = needed_off_locked(r);
         if ((!lowest || r->off < lowest->off) && is_unserved_locked(r))
             lowest = r;
     }
@@ -332,6 +357,9 @@ uint64_t fill_lowest_reader_locked(const struct fill *f)
     uint64_t lowest = UINT64_MAX;
 
     TAILQ_FOREACH(r, &f->readers, in_fill)
-    lowest = r->off < lowest ? r->off : lowest;
+    {
+        uint64_t off = needed_off_locked(r);
+        lowest = off < lowest ? off : lowest;
+    }
     return lowest;
 }

@@ -255,7 +255,7 @@ class Mirror:
         for what in self.fds().values():
             if what in known:
                 known.remove(what)
-            elif not what.startswith(("socket:", "anon_inode:")) and (
+            elif not what.startswith(("socket:", "anon_inode:")) and not what.endswith("/_mirrord/lock") and (
                     "/blobs/" not in what or what.endswith("(deleted)")):
                 files.append(what)
         ports = (self.port, self.admin_port)

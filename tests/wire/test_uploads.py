@@ -703,6 +703,17 @@ def test_repositories_that_accept_nothing(make_mirror):
     assert registry.get("/v2/").status == 200
 
 
+def test_repositories_of_the_upstream_only(make_mirror):
+    registry = make_mirror(MIRROR_PRECEDENCE="team/*=upstream-only")
+    pusher = Pusher(registry.address)
+    for method, target in WRITES:
+        if method != "DELETE":
+            response = check_error(pusher.ask(method, target, b""), 403, "DENIED")
+            assert response.json()["errors"][0]["detail"] == {"reason": "precedence"}
+    assert pusher.ask("DELETE", UPLOADS + ABSENT_ID).status == 404
+    assert pusher.ask("POST", "/v2/other/blobs/uploads/", b"").status == 202
+
+
 def test_networks_that_may_not_push(make_mirror, tmp_path):
     registry = make_mirror(PUSH_NETWORKS="10.0.0.0/8,::1")
     check_denied(registry, "network")

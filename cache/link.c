@@ -370,6 +370,23 @@ static void do_add(struct errand *e)
     free(s);
 }
 
+/* upstream may be NULL: one whose name cannot be told. */
+static struct origin mirrored_now(const char *upstream)
+{
+    return (struct origin){.upstream = upstream ? origin_upstream(slice_of(upstream)) : NULL,
+                           .at_s = clock_wall_s()};
+}
+
+void links_note(struct links *ls, enum link_kind kind, struct slice repo, const struct digest *d,
+                const char *upstream)
+{
+    struct link_name name = {kind, repo, d};
+    struct origin origin = mirrored_now(upstream);
+
+    if (layout_repo_is_valid(repo))
+        remember(ls, &name, &origin, false);
+}
+
 void links_add(struct links *ls, struct slice repo, const struct digest *d, const char *upstream)
 {
     struct origin known;
@@ -378,8 +395,7 @@ void links_add(struct links *ls, struct slice repo, const struct digest *d, cons
         return;
     struct story *s = story_new(ls, LINK_LAYER, repo, d);
     struct link_name name = {LINK_LAYER, repo, d};
-    s->origin =
-        (struct origin){.upstream = origin_upstream(slice_of(upstream)), .at_s = clock_wall_s()};
+    s->origin = mirrored_now(upstream);
     remember(ls, &name, &s->origin, false);
     errand_submit(ls->errands, &s->errand, do_add, NULL);
 }

@@ -54,6 +54,10 @@ int links_add_revision_now(struct links *ls, struct slice repo, const struct dig
 /* Any worker: a mirrored layer link, at once in memory and off the loop in the storage. A failure
  * is logged only. */
 void links_add(struct links *ls, struct slice repo, const struct digest *d, const char *upstream);
+/* Any worker: a mirrored link that is about to be added off the loop, at once in memory: who asks
+ * right after the answer that caused it finds it. */
+void links_note(struct links *ls, enum link_kind kind, struct slice repo, const struct digest *d,
+                const char *upstream);
 /* Pool threads. Durable. 0, -ENOENT when there was none, or another negative errno. */
 int links_remove_now(struct links *ls, enum link_kind kind, struct slice repo,
                      const struct digest *d, struct error *err);

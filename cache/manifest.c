@@ -396,5 +396,6 @@ void manifests_keep(struct manifests *ms, struct slice repo, struct manifest *m,
         (struct origin){.upstream = origin_upstream(slice_of(upstream)), .at_s = clock_wall_s()};
     s->kept = done;
     remember(ms, m);
+    links_note(ms->tools.links, LINK_REVISION, repo, &m->digest, upstream);
     errand_submit(ms->tools.errands, &s->errand, do_keep, done ? on_kept : NULL);
 }

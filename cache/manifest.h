@@ -36,7 +36,7 @@ typedef void (*manifest_load_fn)(void *arg, int rc, struct manifest *m);
 void manifests_load(struct manifests *ms, struct slice repo, const struct digest *d,
                     size_t max_bytes, manifest_load_fn done, void *arg);
 
-/* Of a mirrored one. Puts it into the memory front at once; off the loop into the store and the
+/* Of a mirrored one. Puts it and its link into memory at once; off the loop into the store and the
  * repository (revision link, media type), durably; then links the blobs it references into the
  * repository, so that the whole image can be read through it. done may be NULL; rc is 0 or a
  * negative errno. */

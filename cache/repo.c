@@ -11,9 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
-#include "base/log.h"
 #include "cache/cache_private.h"
-#include "cache/disk.h"
 #include "cache/names.h"
 #include "cache/repo_walk.h"
 
@@ -29,7 +27,6 @@ struct story {
     char *repo;
     char *last;
     size_t n_max;
-    struct digest digest;
     int rc;
     struct repo_names *names;
     repo_names_fn listed;
@@ -188,28 +185,4 @@ void repos_list(struct repos *rs, struct slice last, size_t n_max, repo_names_fn
     s->listed = done;
     s->arg = arg;
     errand_submit(rs->errands, &s->errand, do_list, on_listed);
-}
-
-static void do_link(struct errand *e)
-{
-    struct story *s = (struct story *)e;
-    char digest[DIGEST_TEXT_SIZE];
-    struct error err;
-    char *path = layout_layer_link(s->repos->layout, slice_of(s->repo), &s->digest);
-
-    digest_format(&s->digest, digest);
-    if (access(path, F_OK) < 0 &&
-        disk_write_file(s->repos->layout, path, slice_of(digest), DISK_WHOLE, &err) < 0)
-        log_warning("store", "%s not linked into %s: %s", digest, s->repo, err.text);
-    free(path);
-    story_free(s);
-}
-
-void repos_link_blob(struct repos *rs, struct slice repo, const struct digest *d)
-{
-    if (!layout_repo_is_valid(repo))
-        return;
-    struct story *s = story_new(rs, repo, SLICE_NONE);
-    s->digest = *d;
-    errand_submit(rs->errands, &s->errand, do_link, NULL);
 }

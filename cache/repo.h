@@ -1,6 +1,6 @@
 /*
  * What a repository holds, in the layout of registry:2: docker/registry/v2/repositories/<name>/
- * _manifests/{tags,revisions}, _layers. Walks and links are blocking inside and run off the loop.
+ * _manifests/{tags,revisions}, _layers. Walks are blocking inside and run off the loop.
  */
 #ifndef CACHE_REPO_H
 #define CACHE_REPO_H
@@ -8,7 +8,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "base/digest.h"
 #include "base/slice.h"
 
 struct repos;
@@ -30,9 +29,5 @@ typedef void (*repo_names_fn)(void *arg, int rc, struct repo_names *names);
 void repos_list_tags(struct repos *rs, struct slice repo, struct slice last, size_t n_max,
                      repo_names_fn done, void *arg);
 void repos_list(struct repos *rs, struct slice last, size_t n_max, repo_names_fn done, void *arg);
-
-/* Notes that a repository has this blob (_layers/<alg>/<hex>/link), off the loop. A failure is
- * logged only: the link is for other programs that read this storage. */
-void repos_link_blob(struct repos *rs, struct slice repo, const struct digest *d);
 
 #endif

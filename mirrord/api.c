@@ -106,7 +106,7 @@ void api_set_settings(struct api *api, const struct api_settings *settings)
 struct pull_tools api_pull_tools(const struct api *api)
 {
     return (struct pull_tools){
-        .upstream = api->upstream, .repos = api->repos, .settings = api_settings_now(api)};
+        .upstream = api->upstream, .links = api->links, .settings = api_settings_now(api)};
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -122,6 +122,8 @@ struct api *api_new(const struct api_config *config)
     api->manifests = cache_manifests(config->cache);
     api->tags = cache_tags(config->cache);
     api->repos = cache_repos(config->cache);
+    api->links = cache_links(config->cache);
+    api->vouches = cache_vouches(config->cache);
     api->pool = config->pool;
     if (config->upstream) {
         api->upstream = upstream_ref(config->upstream);

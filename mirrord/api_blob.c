@@ -1,10 +1,14 @@
 /*
- * Blobs. What is here and open is answered at once (hot); what is not becomes a story:
+ * Blobs. A blob is read through a repository that has a link to it (docs/design/links.md). What is
+ * linked, here and open is answered at once (hot); everything else becomes a story:
  *
- *   LOOKING  the store is asked, off the loop
- *   SIZE     a fill brings it; its size is waited for
- *   ASKING   HEAD of a blob that is not here: the upstream is asked for its size only
- *   ANSWERED the answer, or its body, has taken over; or the client has left
+ *   LINKING    the repository's link is looked for, off the loop
+ *   LOOKING    the store is asked, off the loop
+ *   CONFIRMING it is here, or on its way through another repository, but not linked: the upstream
+ *              is asked whether it has it in this one
+ *   SIZE       a fill brings it; its size is waited for
+ *   ASKING     HEAD of a blob that is not here: the upstream is asked for its size only
+ *   ANSWERED   the answer, or its body, has taken over; or the client has left
  */
 #include "config.h"
 
@@ -19,19 +23,50 @@
 #include "base/log.h"
 #include "base/worker.h"
 #include "cache/fill.h"
+#include "cache/link.h"
 #include "cache/store.h"
+#include "cache/vouch.h"
 #include "mirrord/api_private.h"
 #include "mirrord/blob_body.h"
 #include "mirrord/fill_body.h"
+#include "mirrord/precedence.h"
+#include "mirrord/provenance.h"
 #include "mirrord/range.h"
 #include "mirrord/range_body.h"
+#include "mirrord/resolve.h"
+#include "mirrord/states.h"
 #include "mirrord/txn.h"
 #include "upstream/fetch.h"
 
-enum wait_state { WAIT_LOOKING, WAIT_SIZE, WAIT_ASKING, WAIT_ANSWERED, WAIT_STATE_MAX };
+enum wait_state {
+    WAIT_NEW,
+    WAIT_LINKING,
+    WAIT_LOOKING,
+    WAIT_CONFIRMING,
+    WAIT_SIZE,
+    WAIT_ASKING,
+    WAIT_ANSWERED,
+    WAIT_STATE_MAX
+};
 
-static const char *const STATE_NAMES[] = {"looking", "size", "asking", "answered"};
-_Static_assert(sizeof(STATE_NAMES) / sizeof(STATE_NAMES[0]) == WAIT_STATE_MAX, "a name for each");
+static const struct state_row STATES[] = {
+    [WAIT_NEW] = {"new",
+                  TO(WAIT_LINKING) | TO(WAIT_LOOKING) | TO(WAIT_CONFIRMING) | TO(WAIT_SIZE) |
+                      TO(WAIT_ANSWERED),
+                  "nobody"},
+    [WAIT_LINKING] = {"linking",
+                      TO(WAIT_LOOKING) | TO(WAIT_CONFIRMING) | TO(WAIT_SIZE) | TO(WAIT_ANSWERED),
+                      "disk"},
+    [WAIT_LOOKING] = {"looking",
+                      TO(WAIT_CONFIRMING) | TO(WAIT_SIZE) | TO(WAIT_ASKING) | TO(WAIT_ANSWERED),
+                      "disk"},
+    [WAIT_CONFIRMING] = {"confirming", TO(WAIT_LOOKING) | TO(WAIT_SIZE) | TO(WAIT_ANSWERED),
+                         "upstream"},
+    [WAIT_SIZE] = {"size", TO(WAIT_CONFIRMING) | TO(WAIT_ANSWERED), "fill"},
+    [WAIT_ASKING] = {"asking", TO(WAIT_ANSWERED), "upstream"},
+    [WAIT_ANSWERED] = {"answered", 0, "nobody"},
+};
+_Static_assert(sizeof(STATES) / sizeof(STATES[0]) == WAIT_STATE_MAX, "a row for every state");
 
 /* One request that could not be answered at once. It frees itself. */
 struct blob_wait {
@@ -39,12 +74,15 @@ struct blob_wait {
     struct api *api;
     struct txn *txn; /* NULL once the client has left */
     bool is_head;
+    bool is_linked; /* the repository is known to have it */
     enum api_origin origin;
     struct digest digest;
+    struct blob *blob; /* found, but whether it may be read is not known yet */
     struct fill *fill;
     struct fill_body *body;
     struct fetch *fetch;
-    uint64_t size; /* that the upstream told for HEAD */
+    struct resolve_waiter waiter; /* while CONFIRMING */
+    uint64_t size;                /* that the upstream told for HEAD */
     size_t repo_len;
     char repo[NAME_HUB_SIZE];
 };
@@ -56,6 +94,7 @@ struct object {
     const struct object_source *ops;
     void *source;
     enum api_origin origin;
+    const struct origin *from; /* what the repository's link says; NULL: not known */
 };
 
 #define OBJECT_LINES                                                                               \
@@ -77,6 +116,7 @@ static struct reply *begin_reply(struct txn *txn, int status, const struct objec
     reply_header_lines(r, SLICE(OBJECT_LINES));
     reply_header_lines(r, (struct slice){lines, (size_t)len});
     reply_header_lines(r, api_origin_lines(o->origin));
+    provenance_tell(txn, r, o->from);
     return r;
 }
 
@@ -174,13 +214,16 @@ static void send_object(struct txn *txn, const struct api *api, const struct obj
         send_unsatisfiable(txn, o);
 }
 
-static void send_blob(struct txn *txn, const struct api *api, struct blob *blob)
+/* A blob that is here. hot */
+static void send_blob(struct txn *txn, const struct api *api, struct blob *blob,
+                      enum api_origin origin, const struct origin *from)
 {
     struct object o = {.digest = blob_digest(blob),
                        .size = blob_size(blob),
                        .ops = &BLOB_BODY_OPS,
                        .source = blob,
-                       .origin = API_ORIGIN_HIT};
+                       .origin = origin,
+                       .from = from};
 
     send_object(txn, api, &o);
 }
@@ -192,16 +235,47 @@ static void free_wait(void *arg)
     free(arg);
 }
 
+/* The only place where the state changes. */
+static void wait_goto(struct blob_wait *w, enum wait_state next)
+{
+    CHECK(STATES[w->state].next & TO(next));
+    log_debug("blob", "%s -> %s, turn of the %s", STATES[w->state].name, STATES[next].name,
+              STATES[next].turn);
+    w->state = next;
+}
+
+static struct slice repo_of(const struct blob_wait *w)
+{
+    return (struct slice){w->repo, w->repo_len};
+}
+
+/* Where the link came from, as far as memory knows. */
+static const struct origin *whence(const struct blob_wait *w, struct origin *out)
+{
+    bool is_known = links_find_origin(w->api->links, LINK_LAYER, repo_of(w), &w->digest, out);
+
+    return is_known ? out : NULL;
+}
+
 /* Lets go of everything; nothing calls the story after this. */
 static void wait_end(struct blob_wait *w)
 {
     if (w->fetch)
         fetch_cancel(&w->fetch);
+    blob_unref(&w->blob);
     fill_body_free(&w->body);
     fill_unref(&w->fill);
-    log_debug("blob", "%s -> %s", STATE_NAMES[w->state], STATE_NAMES[WAIT_ANSWERED]);
-    w->state = WAIT_ANSWERED;
+    wait_goto(w, WAIT_ANSWERED);
     worker_bury(worker_current(), free_wait, w);
+}
+
+/* Sends what the store has. Takes the blob. */
+static void wait_send_blob(struct blob_wait *w, struct blob *blob, enum api_origin origin)
+{
+    struct origin from;
+
+    send_blob(w->txn, w->api, blob, origin, whence(w, &from));
+    wait_end(w);
 }
 
 static void wait_refuse(struct blob_wait *w, enum api_error error, int retry_after_s)
@@ -222,8 +296,67 @@ static void on_gone(void *arg)
     struct blob_wait *w = arg;
 
     w->txn = NULL;
-    if (w->state != WAIT_LOOKING)
+    if (w->state == WAIT_LINKING || w->state == WAIT_LOOKING)
+        return;
+    if (w->state == WAIT_CONFIRMING && !resolve_leave(w->api->resolver, &w->waiter))
+        return;
+    wait_end(w);
+}
+
+/* --- whether it may be read through this repository ------------------------------------------- */
+
+static void look(struct blob_wait *w);
+static void on_size(void *arg);
+
+/* The upstream has said whether it has the blob here. What was found meanwhile is used now. */
+static void on_confirmed(void *arg, const struct resolve_answer *answer, bool is_first)
+{
+    struct blob_wait *w = arg;
+
+    (void)is_first;
+    CHECK(w->state == WAIT_CONFIRMING);
+    if (!w->txn) {
         wait_end(w);
+        return;
+    }
+    if (answer->error != API_ERROR_NONE) {
+        wait_refuse(w, answer->error, answer->retry_after_s);
+        return;
+    }
+    w->is_linked = true;
+    if (w->body) {
+        wait_goto(w, WAIT_SIZE);
+        on_size(w);
+    } else if (w->blob) {
+        struct blob *blob = w->blob;
+        w->blob = NULL;
+        wait_send_blob(w, blob, API_ORIGIN_REVALIDATED);
+    } else {
+        look(w);
+    }
+}
+
+/* The upstream may be asked about this repository. */
+static bool can_ask(const struct blob_wait *w)
+{
+    return precedence_can_ask(w->api, repo_of(w), SLICE_NONE);
+}
+
+/* Asks once for all who wait; a yes makes the link. */
+static void confirm(struct blob_wait *w)
+{
+    char digest[DIGEST_TEXT_SIZE];
+    struct slice reference = {digest, digest_format(&w->digest, digest)};
+
+    CHECK(!w->is_linked);
+    if (!can_ask(w)) {
+        wait_refuse(w, API_ERROR_BLOB_UNKNOWN, 0);
+        return;
+    }
+    wait_goto(w, WAIT_CONFIRMING);
+    w->waiter.done = on_confirmed;
+    w->waiter.arg = w;
+    resolve_ask(w->api->resolver, RESOLVE_BLOB, repo_of(w), reference, &w->waiter);
 }
 
 /* --- a fill brings it ------------------------------------------------------------------------- */
@@ -237,23 +370,40 @@ static bool is_wrongly_empty(const struct digest *d)
     return !digest_equal(d, &empty);
 }
 
+/* With the size of the blob the link is known, if the upstream told it: the pull makes it before
+ * that. If not, the size is from an earlier try, perhaps through another repository. */
+static bool is_linked_now(struct blob_wait *w)
+{
+    w->is_linked =
+        w->is_linked || links_find(w->api->links, LINK_LAYER, repo_of(w), &w->digest) == LINK_YES;
+    return w->is_linked;
+}
+
 /* Size or failure is known. */
 static void on_size(void *arg)
 {
     struct blob_wait *w = arg;
     struct object o = {.digest = &w->digest, .ops = &FILL_BODY_OPS, .origin = w->origin};
+    struct origin from;
     int retry_after_s;
 
-    CHECK(w->state == WAIT_SIZE && w->txn);
+    if (w->state != WAIT_SIZE)
+        return; /* being confirmed; that looks here again */
+    CHECK(w->txn);
     int reason = fill_failure(w->fill, NULL);
     if (reason == 0 && !fill_body_want_size(w->body))
         return;
     if (reason == 0 && fill_size(w->fill, &o.size)) {
+        if (!is_linked_now(w)) {
+            confirm(w);
+            return;
+        }
         if (o.size == 0 && is_wrongly_empty(&w->digest)) {
             wait_refuse(w, API_ERROR_BAD_UPSTREAM, 0);
             return;
         }
         o.source = w->body;
+        o.from = whence(w, &from);
         w->body = NULL;
         send_object(w->txn, w->api, &o);
         wait_end(w);
@@ -285,14 +435,38 @@ static void wait_for_fill(struct blob_wait *w, struct fill *f, bool is_new)
     struct pull_tools tools = api_pull_tools(w->api);
     struct byte_range wish = first_wish(w);
 
-    w->state = WAIT_SIZE;
+    wait_goto(w, WAIT_SIZE);
     w->fill = f;
     w->origin = is_new ? API_ORIGIN_MISS : API_ORIGIN_COLLAPSED;
     w->body = fill_body_new(f, wish.off, wish.end, on_size, w);
     if (is_new)
-        pull_start(&tools, f, (struct slice){w->repo, w->repo_len}, wish.off, wish.end);
+        pull_start(&tools, f, repo_of(w), wish.off, wish.end);
     if (fill_body_want_size(w->body))
         on_size(w);
+}
+
+/* The repository has it, or the fill that runs is asked for through this repository. */
+static bool may_join(struct blob_wait *w)
+{
+    return w->is_linked ||
+           links_find(w->api->links, LINK_LAYER, repo_of(w), &w->digest) != LINK_UNKNOWN;
+}
+
+/* It is not here. The note comes first, so that whoever finds the fill finds it, too. */
+static void start_fill(struct blob_wait *w)
+{
+    bool is_new;
+
+    links_note_pending(w->api->links, repo_of(w), &w->digest);
+    struct fill *f = fills_join(w->api->fills, &w->digest, &is_new);
+    if (!is_new)
+        links_drop_pending(w->api->links, repo_of(w), &w->digest);
+    if (is_new || may_join(w)) {
+        wait_for_fill(w, f, is_new);
+    } else {
+        fill_unref(&f);
+        confirm(w);
+    }
 }
 
 /* --- only its size is asked for --------------------------------------------------------------- */
@@ -351,11 +525,11 @@ static void ask_size(struct blob_wait *w)
     char digest[DIGEST_TEXT_SIZE];
     struct fetch_spec spec = {.kind = FETCH_BLOB,
                               .is_head = true,
-                              .repo = {w->repo, w->repo_len},
+                              .repo = repo_of(w),
                               .reference = {digest, digest_format(&w->digest, digest)},
                               .end = UINT64_MAX};
 
-    w->state = WAIT_ASKING;
+    wait_goto(w, WAIT_ASKING);
     w->size = UINT64_MAX;
     w->fetch = fetch_start(w->api->upstream, &spec, &FETCH_OPS, w);
 }
@@ -365,53 +539,96 @@ static void ask_size(struct blob_wait *w)
 static void on_open(void *arg, int rc, struct blob *blob)
 {
     struct blob_wait *w = arg;
-    bool is_new;
 
     CHECK(w->state == WAIT_LOOKING);
     if (!w->txn) {
         blob_unref(&blob);
         wait_end(w);
+    } else if (rc == 0 && is_linked_now(w)) {
+        wait_send_blob(w, blob, API_ORIGIN_HIT);
     } else if (rc == 0) {
-        send_blob(w->txn, w->api, blob);
-        wait_end(w);
+        w->blob = blob;
+        confirm(w);
     } else if (rc != -ENOENT) {
         wait_refuse(w, API_ERROR_STORAGE, 0);
-    } else if (!w->api->upstream) {
+    } else if (!can_ask(w)) {
         wait_refuse(w, API_ERROR_BLOB_UNKNOWN, 0);
     } else if (w->is_head) {
         ask_size(w);
     } else {
-        struct fill *f = fills_join(w->api->fills, &w->digest, &is_new);
-        wait_for_fill(w, f, is_new);
+        start_fill(w);
     }
 }
 
-/* Not open here: a running fill has it, or the disk, or the upstream. */
+/* A running fill has it, or the disk, or the upstream. */
+static void look(struct blob_wait *w)
+{
+    struct fill *f = fills_find(w->api->fills, &w->digest);
+
+    if (f && may_join(w)) {
+        wait_for_fill(w, f, false);
+    } else if (f) {
+        fill_unref(&f);
+        confirm(w);
+    } else {
+        wait_goto(w, WAIT_LOOKING);
+        /* Who is told that it is here may reference it without bringing it. */
+        if (w->is_head)
+            vouch_for(w->api->vouches, &w->digest);
+        store_open_blob(w->api->store, &w->digest, on_open, w);
+    }
+}
+
+static void on_link(void *arg, int rc)
+{
+    struct blob_wait *w = arg;
+
+    CHECK(w->state == WAIT_LINKING);
+    w->is_linked = rc == 0;
+    if (!w->txn)
+        wait_end(w);
+    else if (rc != 0 && rc != -ENOENT)
+        wait_refuse(w, API_ERROR_STORAGE, 0);
+    else if (!w->is_linked && !can_ask(w))
+        wait_refuse(w, API_ERROR_BLOB_UNKNOWN, 0);
+    else
+        look(w);
+}
+
+/* Not open here, or not known to be linked. */
 static void wait_start(const struct api_request *q)
 {
     struct blob_wait *w = xcalloc(1, sizeof(*w));
+    enum link_state link = links_find(q->api->links, LINK_LAYER, q->repo, &q->route->digest);
 
     w->api = q->api;
     w->txn = q->txn;
     w->is_head = q->is_head;
+    w->is_linked = link == LINK_YES;
     w->origin = API_ORIGIN_PASSED;
     w->digest = q->route->digest;
     w->repo_len = q->repo.len;
     memcpy(w->repo, q->repo.ptr, q->repo.len);
     txn_on_gone(w->txn, on_gone, w);
-    struct fill *f = fills_find(q->api->fills, &w->digest);
-    if (f)
-        wait_for_fill(w, f, false);
-    else
-        store_open_blob(q->api->store, &w->digest, on_open, w);
+    if (link == LINK_UNKNOWN) {
+        wait_goto(w, WAIT_LINKING);
+        links_load(w->api->links, LINK_LAYER, q->repo, &w->digest, on_link, w);
+    } else {
+        look(w);
+    }
 }
 
 void api_blob_handle(const struct api_request *q)
 {
-    struct blob *blob = store_find(q->api->store, &q->route->digest);
+    const struct digest *d = &q->route->digest;
+    struct origin from;
+    bool is_linked = links_find_origin(q->api->links, LINK_LAYER, q->repo, d, &from);
 
+    if (is_linked && q->is_head)
+        vouch_for(q->api->vouches, d);
+    struct blob *blob = is_linked ? store_find(q->api->store, d) : NULL;
     if (blob)
-        send_blob(q->txn, q->api, blob);
+        send_blob(q->txn, q->api, blob, API_ORIGIN_HIT, &from);
     else
         wait_start(q);
 }

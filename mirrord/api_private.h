@@ -18,6 +18,7 @@
 #include "mirrord/pull.h"
 #include "mirrord/route.h"
 
+struct links;
 struct manifests;
 struct push_rules;
 struct reply;
@@ -26,6 +27,7 @@ struct resolver;
 struct store;
 struct fills;
 struct tags;
+struct vouches;
 
 /* Settings in force, with what is made of them once. Immutable. */
 struct api_snapshot {
@@ -46,6 +48,8 @@ struct api {
     struct manifests *manifests;
     struct tags *tags;
     struct repos *repos;
+    struct links *links;
+    struct vouches *vouches;
     struct pool *pool;
     struct upstream *upstream; /* or NULL */
     const char *origin;        /* its name in records of what is mirrored (origin_upstream()) */

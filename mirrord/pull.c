@@ -12,7 +12,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "cache/fill.h"
-#include "cache/repo.h"
+#include "cache/link.h"
 #include "mirrord/api_error.h"
 #include "mirrord/states.h"
 #include "upstream/fetch.h"
@@ -60,11 +60,17 @@ struct pull {
     bool wants_all;   /* a reader wanted the whole, or enough is here */
     bool has_readers; /* as far as known: cleared by idle, set by demand */
     bool no_ranges;   /* the upstream does not do them, or fails to */
+    bool is_linked;   /* the upstream has answered with the blob */
     unsigned n_range_failures;
     uint64_t first_off, first_end; /* what the first reader wants */
 };
 
 static void pull_advance(struct pull *p);
+
+static struct slice repo_of(const struct pull *p)
+{
+    return (struct slice){p->repo, p->repo_len};
+}
 
 /* The only place where the state changes. */
 static void pull_goto(struct pull *p, enum pull_state next)
@@ -233,12 +239,22 @@ static int leg_rewind(struct leg *leg)
     return leg_claim(leg) ? 0 : -ECANCELED;
 }
 
+/* The upstream has the blob in this repository. */
+static void note_link(struct pull *p)
+{
+    if (!p->is_linked)
+        links_add(p->tools.links, repo_of(p), fill_digest(p->fill),
+                  upstream_name(p->tools.upstream));
+    p->is_linked = true;
+}
+
 static int on_head(void *arg, const struct fetch_head *head)
 {
     struct leg *leg = arg;
     struct pull *p = leg->pull;
     bool is_whole = leg->begin == 0 && leg->end == TO_THE_END;
 
+    note_link(p);
     if (head->size != UINT64_MAX && fill_set_size(p->fill, head->size) < 0) {
         leg->is_stopped = true;
         struct error err;
@@ -265,8 +281,7 @@ static const struct fetch_ops FETCH_OPS = {on_head, on_data, on_done};
 static struct leg *leg_start(struct pull *p, uint64_t off, uint64_t end, uint64_t gap)
 {
     struct leg *leg = xcalloc(1, sizeof(*leg));
-    struct fetch_spec spec = {
-        .kind = FETCH_BLOB, .repo = {p->repo, p->repo_len}, .off = off, .end = end};
+    struct fetch_spec spec = {.kind = FETCH_BLOB, .repo = repo_of(p), .off = off, .end = end};
     char digest[DIGEST_TEXT_SIZE];
 
     CHECK(off < end);
@@ -516,11 +531,10 @@ static void do_ended(void *arg, struct fill *f, int rc)
     struct pull *p = arg;
 
     CHECK(p->fill == f);
-    if (rc == 0)
-        repos_link_blob(p->tools.repos, (struct slice){p->repo, p->repo_len}, fill_digest(f));
-    else if (rc == -EBADMSG)
+    if (rc == -EBADMSG)
         log_error(p->prefix, "what upstream %s sent for %s does not have this digest",
                   upstream_name(p->tools.upstream), p->repo);
+    links_drop_pending(p->tools.links, repo_of(p), fill_digest(f));
     cancel_legs(p);
     pull_goto(p, PULL_ENDED);
     worker_bury(worker_current(), pull_free, p);

@@ -26,18 +26,20 @@
 #include "mirrord/api_settings.h"
 
 struct fill;
-struct repos;
+struct links;
 struct upstream;
 
 /* What a pull works with; all of it outlives the pull. */
 struct pull_tools {
     struct upstream *upstream;
-    struct repos *repos;
+    struct links *links;
     const struct api_settings *settings;
 };
 
 /* Drives a new fill, on its home worker, in the turn in which fills_join made it. repo: whose blob
- * it is asked as. [off, end): what the first reader wants; end UINT64_MAX: to the end. */
+ * it is asked as; the caller has noted it as pending (cache/link.h), the pull drops that note. It
+ * makes the link when the upstream has answered with the blob, before the readers know its size.
+ * [off, end): what the first reader wants; end UINT64_MAX: to the end. */
 void pull_start(const struct pull_tools *tools, struct fill *f, struct slice repo, uint64_t off,
                 uint64_t end);
 

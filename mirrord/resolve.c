@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "base/strbuf.h"
+#include "cache/link.h"
 #include "cache/manifest.h"
 #include "cache/manifest_type.h"
 #include "cache/tag.h"
@@ -51,8 +52,9 @@ struct question {
     struct resolve_waiter *waiters; /* guarded by the resolver's lock */
     enum question_state state;
     enum resolve_kind kind;
-    bool is_dropping; /* `drop` is on its way; guarded by the resolver's lock */
-    bool is_head;     /* of the request that runs */
+    bool is_dropping;  /* `drop` is on its way; guarded by the resolver's lock */
+    bool is_head;      /* of the request that runs */
+    bool is_confirmed; /* of a blob: the upstream began to send it */
     struct fetch *fetch;
     size_t max_bytes;
     struct strbuf body;
@@ -126,6 +128,11 @@ static struct slice repo_of(const struct question *q)
 static struct slice reference_of(const struct question *q)
 {
     return (struct slice){q->reference, q->reference_len};
+}
+
+static bool is_blob(const struct question *q)
+{
+    return q->kind == RESOLVE_BLOB;
 }
 
 static bool is_tag(const struct question *q)
@@ -261,6 +268,22 @@ static void learn_digest(struct question *q)
                      api_settings_now(api)->negative_ttl_s);
 }
 
+/* Who has asked may read it through this repository from now on. */
+static void learn_blob(struct question *q)
+{
+    const struct api *api = q->resolver->api;
+    struct digest d;
+
+    if (q->answer.error == API_ERROR_NONE && digest_parse(reference_of(q), &d))
+        links_add(api->links, repo_of(q), &d, api->origin);
+}
+
+/* What it is called that the upstream has none. */
+static enum api_error unknown_of(const struct question *q)
+{
+    return is_blob(q) ? API_ERROR_BLOB_UNKNOWN : API_ERROR_MANIFEST_UNKNOWN;
+}
+
 /* --- answering -------------------------------------------------------------------------------- */
 
 static void on_delivery(struct mail *m)
@@ -307,13 +330,15 @@ static void answer(struct question *q)
     struct resolve_waiter *w;
 
     question_goto(q, QUESTION_ANSWERED);
-    if (q->answer.error != API_ERROR_NONE && q->answer.error != API_ERROR_MANIFEST_UNKNOWN)
+    if (q->answer.error != API_ERROR_NONE && q->answer.error != unknown_of(q))
         log_warning("resolve", "%.*s from upstream %s: %s", (int)q->key_len, q->key,
                     upstream_name(api->upstream), q->error.text);
     if (q->answer.manifest && q->answer.is_kept)
         manifests_keep(api->manifests, repo_of(q), q->answer.manifest, upstream_name(api->upstream),
                        NULL, NULL);
-    if (is_tag(q))
+    if (is_blob(q))
+        learn_blob(q);
+    else if (is_tag(q))
         learn_tag(q);
     else
         learn_digest(q);
@@ -409,6 +434,11 @@ static int on_head(void *arg, const struct fetch_head *head)
 {
     struct question *q = arg;
 
+    if (is_blob(q)) {
+        q->is_confirmed = true;
+        /* Whoever does not honour ranges would send all of it. */
+        return head->is_range || head->size <= 1 ? 0 : -ECANCELED;
+    }
     q->is_told = digest_parse(head->digest, &q->told);
     q->answer.size = head->size;
     if (head->media_type.len > MEDIA_TYPE_MAX)
@@ -424,6 +454,8 @@ static int on_data(void *arg, const void *bytes, size_t n)
 {
     struct question *q = arg;
 
+    if (is_blob(q))
+        return 0;
     if (n > q->max_bytes - q->body.len)
         return error_set(&q->error, -EFBIG, "the manifest is larger than %zu bytes", q->max_bytes);
     strbuf_add(&q->body, bytes, n);
@@ -434,13 +466,24 @@ static void on_done(void *arg, const struct fetch_result *result);
 
 static const struct fetch_ops FETCH_OPS = {on_head, on_data, on_done};
 
+/* Of a blob one byte is asked for: some registries answer HEAD with 404 for blobs that they would
+ * serve. Of the empty one there is none. */
+static uint64_t blob_end(const struct question *q)
+{
+    struct digest d, empty;
+
+    CHECK(digest_parse(reference_of(q), &d));
+    digest_of(d.alg, "", 0, &empty);
+    return digest_equal(&d, &empty) ? UINT64_MAX : 1;
+}
+
 static void ask(struct question *q, bool is_head)
 {
-    struct fetch_spec spec = {.kind = FETCH_MANIFEST,
+    struct fetch_spec spec = {.kind = is_blob(q) ? FETCH_BLOB : FETCH_MANIFEST,
                               .is_head = is_head,
                               .repo = repo_of(q),
                               .reference = reference_of(q),
-                              .end = UINT64_MAX};
+                              .end = is_blob(q) ? blob_end(q) : UINT64_MAX};
 
     q->is_head = is_head;
     q->fetch = fetch_start(q->resolver->api->upstream, &spec, &FETCH_OPS, q);
@@ -467,11 +510,13 @@ static void on_done(void *arg, const struct fetch_result *result)
     struct question *q = arg;
 
     q->fetch = NULL;
-    if (result->outcome != FETCH_OK) {
+    if (q->is_confirmed) {
+        answer(q);
+    } else if (result->outcome != FETCH_OK) {
         if (result->outcome != FETCH_REFUSED)
             q->error = result->error;
         q->answer.retry_after_s = result->retry_after_s;
-        fail(q, api_error_of_fetch(result, API_ERROR_MANIFEST_UNKNOWN));
+        fail(q, api_error_of_fetch(result, unknown_of(q)));
     } else if (q->is_head) {
         use_facts(q);
     } else {
@@ -513,7 +558,8 @@ static void on_drop(struct mail *m)
 static size_t make_key(enum resolve_kind kind, struct slice repo, struct slice reference,
                        char out[KEY_SIZE])
 {
-    static const char *const MARKS[] = {":", ":", "?", "@"};
+    static const char *const MARKS[] = {":", ":", "?", "@", "#"};
+    _Static_assert(sizeof(MARKS) / sizeof(MARKS[0]) == RESOLVE_KIND_MAX, "a mark for each kind");
     int len =
         snprintf(out, KEY_SIZE, "%.*s%s%.*s", SLICE_ARG(repo), MARKS[kind], SLICE_ARG(reference));
 

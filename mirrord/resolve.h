@@ -1,5 +1,6 @@
 /*
- * Questions about manifests to the upstream: what is behind this tag, what is this digest. However
+ * Questions to the upstream: what is behind this tag, what is this manifest, does this repository
+ * have a blob that is here already. However
  * many requests on however many workers have the same question, it is asked once; all of them get
  * the one answer. What the upstream says is verified and remembered here, so that askers only read.
  *
@@ -35,6 +36,7 @@ enum resolve_kind {
     RESOLVE_TAG_GET,
     RESOLVE_DIGEST_HEAD,
     RESOLVE_DIGEST_GET,
+    RESOLVE_BLOB, /* whether the repository has this blob; no facts but the error */
     RESOLVE_KIND_MAX
 };
 

@@ -16,6 +16,7 @@
 #include "base/alloc.h"
 #include "base/check.h"
 #include "cache/fill.h"
+#include "cache/link.h"
 #include "cache/store.h"
 #include "mirrord/api.h"
 #include "mirrord/api_error.h"
@@ -239,14 +240,16 @@ static void begin(void *arg)
 {
     struct client *c = arg;
     struct pull_tools tools = {.upstream = (struct upstream *)&site,
-                               .repos = cache_repos(place.cache),
+                               .links = cache_links(place.cache),
                                .settings = &settings};
     bool is_new;
 
     c->fill = fills_join(cache_fills(place.cache), &digest, &is_new);
     c->reader = fill_reader_open(c->fill, c->off, c->end, read_on, c);
-    if (is_new)
+    if (is_new) {
+        links_note_pending(tools.links, SLICE("library/x"), &digest);
         pull_start(&tools, c->fill, SLICE("library/x"), c->off, c->end);
+    }
     c->pos = c->off;
     read_on(c);
 }
@@ -325,6 +328,8 @@ static int tear_down(void **state)
 
 static void test_whole(void **state)
 {
+    struct origin origin;
+
     (void)state;
     read_part(0, 0, END);
     wait_ended();
@@ -332,7 +337,11 @@ static void test_whole(void **state)
     assert_int_equal(site.n_log, 1);
     assert_string_equal(site.log[0], "0-");
     assert_int_equal(site.n_sent, SIZE);
-    assert_true(place_has(&place, place_path(&place, "docker/registry/v2/repositories/library/x")));
+    assert_int_equal(
+        links_load_now(cache_links(place.cache), LINK_LAYER, SLICE("library/x"), &digest, &origin),
+        0);
+    assert_false(origin.is_pushed);
+    assert_string_equal(origin.upstream, "site");
 }
 
 static void test_many_clients_one_request(void **state)

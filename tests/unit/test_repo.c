@@ -168,47 +168,12 @@ static void test_pages(void **state)
     place_fini(&p);
 }
 
-static void do_link(void *arg)
-{
-    struct story *s = arg;
-    struct digest d;
-
-    digest_of(DIGEST_SHA256, "x", 1, &d);
-    repos_link_blob(cache_repos(s->place->cache), s->repo, &d);
-}
-
-static void test_link(void **state)
-{
-    struct place p;
-    struct digest d;
-    char text[200] = {0}, digest[DIGEST_TEXT_SIZE], hex[DIGEST_TEXT_SIZE];
-
-    (void)state;
-    place_init(&p);
-    place_open(&p);
-    struct story s = {.place = &p, .repo = SLICE("a/b")};
-    place_run(&p, 0, do_link, &s);
-    s.repo = SLICE("a/../../b");
-    place_run(&p, 0, do_link, &s);
-    place_settle(&p);
-    digest_of(DIGEST_SHA256, "x", 1, &d);
-    digest_format(&d, digest);
-    digest_hex(&d, hex);
-    place_read(&p, place_path(&p, REPOSITORIES "a/b/_layers/sha256/%s/link", hex), text,
-               sizeof(text) - 1);
-    assert_string_equal(text, digest);
-    assert_int_equal(place_count(&p, place_path(&p, REPOSITORIES)), 1);
-    place_close(&p);
-    place_fini(&p);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tags),
         cmocka_unit_test(test_repositories),
         cmocka_unit_test(test_pages),
-        cmocka_unit_test(test_link),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

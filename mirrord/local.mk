@@ -53,6 +53,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/listener.c mirrord/listener.h \
 	mirrord/reply.c \
 	mirrord/server.c mirrord/server.h \
+	mirrord/tag_choice.c mirrord/tag_choice.h \
 	mirrord/transport.c mirrord/transport.h \
 	mirrord/txn.c mirrord/txn.h mirrord/txn_private.h
 

@@ -123,14 +123,14 @@ int disk_publish(const char *tmp, const char *path, struct error *err)
 
     if (rename(tmp, path) < 0) {
         if (errno != ENOENT)
-            return error_sys(err, -errno, "rename %s to %s", tmp, path);
+            return error_sys(err, -errno, "rename to %s", path);
         char *parent = parent_of(path);
         int rc = make_folders(parent, &n_new, err);
         free(parent);
         if (rc < 0)
             return rc;
         if (rename(tmp, path) < 0)
-            return error_sys(err, -errno, "rename %s to %s", tmp, path);
+            return error_sys(err, -errno, "rename to %s", path);
     }
     return sync_names(path, n_new + 1, err);
 }

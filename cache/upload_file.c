@@ -74,8 +74,10 @@ int upload_file_open(const char *path, uint64_t *size_out, int64_t *mtime_s_out,
     struct stat st;
     int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 
-    if (fd < 0)
-        return error_sys(err, errno == ENOTDIR ? -ENOENT : -errno, "open %s", path);
+    if (fd < 0) {
+        bool is_other = errno == ENOTDIR || errno == EISDIR || errno == ELOOP;
+        return error_sys(err, is_other ? -ENOENT : -errno, "open %s", path);
+    }
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
         close(fd);
         return error_set(err, -ENOENT, "open %s: not a file", path);

@@ -150,22 +150,29 @@ class Front(Server):
         return len(found), sum(int(line[2]) for line in found)
 
 
-class Proxy(Server):
-    """Debian's docker-registry, mirroring."""
+class Registry(Server):
+    """Debian's docker-registry, to which is pushed."""
 
-    def __init__(self, folder, upstream):
-        self.registry = Upstream(folder, proxy_of=upstream.url)
+    def __init__(self, folder, upstream=None):
+        self.registry = Upstream(folder, proxy_of=upstream.url if upstream else None)
         self.registry.start()
         super().__init__("docker-registry", self.registry.port, self.registry.process)
 
-    def wait_kept(self, digest):
-        """It answers first and stores behind that."""
+    def blob_file(self, digest):
         value = digest.split(":")[1]
-        path = os.path.join(self.registry.storage, "docker/registry/v2/blobs/sha256", value[:2], value, "data")
-        wait_until(lambda: os.path.exists(path), "docker-registry has stored %s" % digest, 60)
+        return os.path.join(self.registry.storage, "docker/registry/v2/blobs/sha256", value[:2], value, "data")
 
     def stop(self):
         self.registry.stop()
+
+
+class Proxy(Registry):
+    """The same, mirroring."""
+
+    def wait_kept(self, digest):
+        """It answers first and stores behind that."""
+        path = self.blob_file(digest)
+        wait_until(lambda: os.path.exists(path), "docker-registry has stored %s" % digest, 60)
 
 
 class MirrorServer(Server):
@@ -178,6 +185,9 @@ class MirrorServer(Server):
             "REGISTRY_ACCESS_LOG_FILE": os.path.join(folder, "access.log"), **settings})
         self.mirror.start()
         super().__init__("mirrord", self.mirror.port, self.mirror.process)
+
+    def blob_file(self, digest):
+        return self.mirror.blob_file(digest)
 
     def wait_kept(self, digest):
         self.mirror.wait_kept(digest, 60)

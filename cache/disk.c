@@ -13,6 +13,8 @@
 #include "base/alloc.h"
 #include "base/check.h"
 
+#define RENAME_TRIES 8
+
 /* The folder of a path, for the caller to free. */
 static char *parent_of(const char *path)
 {
@@ -117,22 +119,31 @@ int disk_open_new(const char *path, int flags, struct error *err)
     return fd >= 0 ? fd : error_sys(err, code, "create %s", path);
 }
 
-int disk_publish(const char *tmp, const char *path, struct error *err)
+/* Makes the folder when it is missing; again when the garbage collector, or who empties a cache by
+ * hand, removed it as an empty one meanwhile. */
+static int rename_into(const char *tmp, const char *path, unsigned *n_new, struct error *err)
 {
-    unsigned n_new = 0;
-
-    if (rename(tmp, path) < 0) {
+    for (unsigned turn = 0; turn < RENAME_TRIES; turn++) {
+        if (rename(tmp, path) == 0)
+            return 0;
         if (errno != ENOENT)
-            return error_sys(err, -errno, "rename to %s", path);
+            break;
         char *parent = parent_of(path);
-        int rc = make_folders(parent, &n_new, err);
+        int rc = make_folders(parent, n_new, err);
         free(parent);
         if (rc < 0)
             return rc;
-        if (rename(tmp, path) < 0)
-            return error_sys(err, -errno, "rename to %s", path);
+        errno = ENOENT;
     }
-    return sync_names(path, n_new + 1, err);
+    return error_sys(err, -errno, "rename to %s", path);
+}
+
+int disk_publish(const char *tmp, const char *path, struct error *err)
+{
+    unsigned n_new = 0;
+    int rc = rename_into(tmp, path, &n_new, err);
+
+    return rc < 0 ? rc : sync_names(path, n_new + 1, err);
 }
 
 int disk_make_durable(int fd, const char *path, uint64_t size, struct error *err)
@@ -175,18 +186,14 @@ static int publish_loosely(const char *tmp, const char *path, struct error *err)
 {
     unsigned n_new = 0;
 
-    if (rename(tmp, path) == 0)
-        return 0;
-    char *parent = parent_of(path);
-    int rc = errno == ENOENT ? make_folders(parent, &n_new, err) : 0;
-    if (rc == 0 && rename(tmp, path) < 0)
-        rc = error_sys(err, -errno, "rename %s to %s", tmp, path);
+    int rc = rename_into(tmp, path, &n_new, err);
     if (rc == 0 && n_new > 1) {
+        char *parent = parent_of(path);
         char *above = parent_of(parent);
         rc = sync_names(above, n_new - 1, err);
         free(above);
+        free(parent);
     }
-    free(parent);
     return rc;
 }
 

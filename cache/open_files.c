@@ -45,12 +45,17 @@ static bool blob_has_key(const struct lru_item *it, const void *key)
     return digest_equal(&((const struct blob *)it)->digest, key);
 }
 
+bool open_files_is(const struct blob *b, const struct stat *st)
+{
+    return b->dev == st->st_dev && b->ino == st->st_ino;
+}
+
 static bool blob_take(struct lru_item *it, void *out)
 {
     struct blob *b = (struct blob *)it;
     struct wanted *w = out;
 
-    if (w->st && (b->dev != w->st->st_dev || b->ino != w->st->st_ino))
+    if (w->st && !open_files_is(b, w->st))
         return false;
     if (!w->st && w->now_ms >= atomic_load(&b->valid_until_ms))
         return false;

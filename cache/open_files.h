@@ -26,6 +26,8 @@ struct blob *open_files_renew(struct open_files *t, const struct digest *d, cons
 /* Takes the descriptor of a regular file; the caller gets a reference, the table keeps another. */
 struct blob *open_files_add(struct open_files *t, const struct digest *d, int fd,
                             const struct stat *st);
+/* Whether an open one is the file that `st` describes. */
+bool open_files_is(const struct blob *b, const struct stat *st);
 /* True when it was open. */
 bool open_files_forget(struct open_files *t, const struct digest *d);
 

@@ -110,6 +110,9 @@ static int open_path(struct store *s, const struct digest *d, const char *path, 
     metric_inc(METRIC_STORE_OPENS);
     warm_up(fd);
     *out = open_files_add(s->open_files, d, fd, &st);
+    /* The collector may have removed it meanwhile, and had it forgotten before it was added. */
+    if (stat(path, &st) < 0 || !open_files_is(*out, &st))
+        open_files_forget(s->open_files, d);
     return 0;
 }
 

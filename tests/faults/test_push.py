@@ -162,7 +162,9 @@ def test_broken_chunks(registry, pusher, garbage):
     """What came whole before the error counts, the rest does not."""
     body, upload = Noise(SIZE), pusher.begin(REPOSITORY)
     whole = b"%x\r\n%s\r\n" % (1000, body.read(0, 1000))
-    with begin_patch(upload, None, whole + garbage) as client:
+    with begin_patch(upload, None, whole) as client:
+        wait_written(upload, 1000)
+        client.send(garbage)
         client.half_close()
         while client.receive():
             pass

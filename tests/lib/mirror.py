@@ -247,16 +247,16 @@ class Mirror:
         return [path for path in found if os.path.relpath(path, self.storage) != "_mirrord/lock"]
 
     def leaks(self, before):
-        """What is open that was not before and has no reason to be: clients' connections and files of fills. Blobs
-        stay open on purpose, idle upstream connections for reuse, and each worker's HTTP client has a pair of sockets
-        that it wakes itself with; all these are bounded."""
+        """What is open that was not before and has no reason to be: clients' connections and files of fills. Blobs and
+        uploads that wait for their next request stay open on purpose, idle upstream connections for reuse, and each
+        worker's HTTP client has a pair of sockets that it wakes itself with; all these are bounded."""
         known = list(before.values())
         files = []
         for what in self.fds().values():
             if what in known:
                 known.remove(what)
             elif not what.startswith(("socket:", "anon_inode:")) and not what.endswith("/_mirrord/lock") and (
-                    "/blobs/" not in what or what.endswith("(deleted)")):
+                    "/blobs/" not in what and "/_uploads/" not in what or what.endswith("(deleted)")):
                 files.append(what)
         ports = (self.port, self.admin_port)
         clients = ["client on port %d" % local for local, _ in self.connections(lambda local, _: local in ports)]

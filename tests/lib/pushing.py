@@ -144,7 +144,9 @@ class Upload:
         return self.note(self.pusher.ask("PATCH", self.target, data, fields, client))
 
     def rest(self, body):
-        """PATCH with what is not there yet."""
+        """PATCH with what is not there yet. A range cannot say that this is nothing."""
+        if self.size == body.size:
+            return self.patch(b"")
         return self.patch(body.read(self.size, body.size - self.size),
                           "%d-%d" % (self.size, body.size - 1) if self.size else None)
 

@@ -22,6 +22,7 @@ static const struct row ROWS[] = {
     [API_ERROR_NAME_INVALID]     = {400, "NAME_INVALID", "invalid repository name"},
     [API_ERROR_DIGEST_INVALID]   = {400, "DIGEST_INVALID", "invalid or unsupported digest"},
     [API_ERROR_TAG_INVALID]      = {400, "TAG_INVALID", "invalid tag"},
+    [API_ERROR_TAGS_TOO_MANY]    = {414, "TAG_INVALID", "more tags in one request than this registry accepts"},
     [API_ERROR_PAGE_INVALID]     = {400, "PAGINATION_NUMBER_INVALID", "invalid number of results requested"},
     [API_ERROR_PATH_UNKNOWN]     = {404, "UNSUPPORTED", "no such resource"},
     [API_ERROR_NAME_UNKNOWN]     = {404, "NAME_UNKNOWN", "repository name not known to registry"},
@@ -110,7 +111,7 @@ void api_error_reply(struct txn *txn, enum api_error id, const struct api_error_
                                 "Docker-Distribution-Api-Version: registry/2.0\r\n"));
     if (retry_s > 0)
         reply_headerf(r, "Retry-After", "%d", retry_s);
-    if (id == API_ERROR_METHOD)
+    if (api_error_status(id) == 405)
         reply_header(r, "Allow", slice_of(info && info->allow ? info->allow : ""));
     if (id == API_ERROR_RANGE && info)
         reply_headerf(r, "Content-Range", "bytes */%" PRIu64, info->object_size);

@@ -109,6 +109,8 @@ void api_blob_handle(const struct api_request *q);     /* hot */
 void api_manifest_handle(const struct api_request *q); /* hot */
 void api_tags_handle(const struct api_request *q);
 void api_catalog_handle(const struct api_request *q);
+void api_manifest_put_handle(const struct api_request *q);
+void api_delete_handle(const struct api_request *q); /* of manifests and blobs */
 void api_uploads_handle(const struct api_request *q); /* POST */
 void api_upload_read_handle(const struct api_request *q);
 void api_upload_patch_handle(const struct api_request *q);

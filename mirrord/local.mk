@@ -24,6 +24,11 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/api_settings.c mirrord/api_settings.h \
 	mirrord/api_blob.c mirrord/api_catalog.c mirrord/api_manifest.c \
 	mirrord/api_error.c mirrord/api_error.h \
+	mirrord/api_delete.c mirrord/api_manifest_put.c \
+	mirrord/push_fetch.c mirrord/push_fetch.h \
+	mirrord/push_manifest.c mirrord/push_manifest.h \
+	mirrord/push_refs.c mirrord/push_refs.h \
+	mirrord/revision_lock.c mirrord/revision_lock.h \
 	mirrord/api_push.c \
 	mirrord/api_root.c mirrord/api_tags.c \
 	mirrord/api_upload.c mirrord/api_upload_private.h \

@@ -421,8 +421,9 @@ static struct byte_range first_wish(struct blob_wait *w)
 
     if (wanted_specs(w->txn, w->api, &w->digest, &specs) == 0)
         return wish;
-    /* Where a suffix begins is known with the size; so is whether a far offset exists. */
-    if (specs[0].is_suffix || specs[0].first >= INT64_MAX)
+    /* Where a suffix begins is known with the size; so is whether a far offset exists. What holds
+     * nothing is refused, with the size. */
+    if (specs[0].is_suffix || specs[0].first >= INT64_MAX || specs[0].last < specs[0].first)
         return (struct byte_range){0, 1};
     wish.off = specs[0].first;
     wish.end = specs[0].last == UINT64_MAX ? FILL_SIZE_UNKNOWN : specs[0].last + 1;

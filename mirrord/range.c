@@ -37,7 +37,7 @@ static bool parse_one(struct slice s, struct range_spec *out)
         return false;
     if (last.len == 0)
         return true;
-    return parse_position(last, &out->last) && out->first <= out->last;
+    return parse_position(last, &out->last);
 }
 
 size_t range_count(struct slice value)
@@ -85,7 +85,7 @@ static bool resolve_one(const struct range_spec *spec, uint64_t size, struct byt
         *out = (struct byte_range){size - n, size};
         return n > 0;
     }
-    if (spec->first >= size)
+    if (spec->first >= size || spec->last < spec->first)
         return false;
     *out = (struct byte_range){spec->first, spec->last < size - 1 ? spec->last + 1 : size};
     return true;

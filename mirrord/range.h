@@ -12,7 +12,9 @@
 
 #include "base/slice.h"
 
-/* As written: a-b, a- (last is UINT64_MAX), or -n (is_suffix, the length in first). */
+/* As written: a-b, a- (last is UINT64_MAX), or -n (is_suffix, the length in first). One that ends
+ * before it begins is invalid (RFC 9110 section 14.1.1) and, as in the OCI conformance suite and in
+ * nginx, refused like one that holds nothing. */
 struct range_spec {
     uint64_t first;
     uint64_t last;

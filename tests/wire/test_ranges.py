@@ -54,8 +54,8 @@ def test_one_range(hot, value, start, end):
 
 
 @pytest.mark.parametrize("value", [
-    "bytes=", "bytes=a-b", "bytes=5", "bytes=-", "bytes=5-4", "bytes=5-9;6", "bytes 5-9", "lines=1-2", "bytes=1-2-3",
-    "bytes=+1-2", "bytes=0x1-2", "bytes=1-2,9-8", "bytes=--1",
+    "bytes=", "bytes=a-b", "bytes=5", "bytes=-", "bytes=5-9;6", "bytes 5-9", "lines=1-2", "bytes=1-2-3",
+    "bytes=+1-2", "bytes=0x1-2", "bytes=1-2,9-8x", "bytes=--1",
 ])
 def test_malformed_or_unknown_ranges_are_ignored(hot, value):
     mirror, body, path = hot
@@ -65,7 +65,7 @@ def test_malformed_or_unknown_ranges_are_ignored(hot, value):
 
 
 @pytest.mark.parametrize("value", ["bytes=300000-", "bytes=300000-300001", "bytes=-0", "bytes=999999999-",
-                                   "bytes=99999999999999999999-", "bytes=400000-,500000-600000"])
+                                   "bytes=99999999999999999999-", "bytes=400000-,500000-600000", "bytes=5-4"])
 def test_unsatisfiable(hot, value):
     mirror, _, path = hot
     response = mirror.get(path, fields={"Range": value})

@@ -14,6 +14,7 @@
 #include "cache/cache_private.h"
 #include "cache/names.h"
 #include "cache/repo_walk.h"
+#include "cache/tag_file.h"
 
 struct repos {
     struct layout *layout;
@@ -27,6 +28,7 @@ struct story {
     char *repo;
     char *last;
     size_t n_max;
+    enum repo_tags which;
     int rc;
     struct repo_names *names;
     repo_names_fn listed;
@@ -87,13 +89,26 @@ static bool has_link(struct story *s, const char *tag)
     return is_there;
 }
 
+/* Whether it is one of those that are asked for. */
+static bool is_wanted(struct story *s, const char *tag)
+{
+    struct tag_record record = {0};
+
+    CHECK(s->which < REPO_TAGS_MAX);
+    if (s->which == REPO_TAGS_ALL)
+        return has_link(s, tag);
+    if (tag_file_load(s->repos->layout, slice_of(s->repo), slice_of(tag), &record) < 0)
+        return false;
+    return s->which == REPO_TAGS_PUSHED ? record.is_pushed : record.mirrored == TAG_MIRRORED;
+}
+
 static void offer_tags(struct story *s, DIR *folder, struct names *names)
 {
     const struct dirent *entry;
 
     while ((entry = readdir(folder))) {
         if (layout_tag_is_valid(slice_of(entry->d_name)) && strcmp(entry->d_name, s->last) > 0 &&
-            has_link(s, entry->d_name))
+            is_wanted(s, entry->d_name))
             names_offer(names, entry->d_name);
     }
 }
@@ -124,12 +139,12 @@ static void do_list_tags(struct errand *e)
     free(repo);
 }
 
-void repos_list_tags(struct repos *rs, struct slice repo, struct slice last, size_t n_max,
-                     repo_names_fn done, void *arg)
+void repos_list_tags(struct repos *rs, const struct repo_page *page, repo_names_fn done, void *arg)
 {
-    struct story *s = story_new(rs, repo, last);
+    struct story *s = story_new(rs, page->repo, page->last);
 
-    s->n_max = n_max;
+    s->n_max = page->n_max;
+    s->which = page->which;
     s->listed = done;
     s->arg = arg;
     errand_submit(rs->errands, &s->errand, do_list_tags, on_listed);

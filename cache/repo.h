@@ -24,10 +24,19 @@ void repo_names_free(struct repo_names **names);
  * on the worker that asked. */
 typedef void (*repo_names_fn)(void *arg, int rc, struct repo_names *names);
 
-/* Tags of a repository / repositories of the store, in ASCII order behind `last` (empty: from the
- * start), at most n_max. A worker's thread only. */
-void repos_list_tags(struct repos *rs, struct slice repo, struct slice last, size_t n_max,
-                     repo_names_fn done, void *arg);
+/* Which tags: those with a pushed half, or those with a mirrored one, cost a look into each. */
+enum repo_tags { REPO_TAGS_ALL, REPO_TAGS_PUSHED, REPO_TAGS_MIRRORED, REPO_TAGS_MAX };
+
+struct repo_page {
+    struct slice repo;
+    struct slice last; /* empty: from the start */
+    size_t n_max;
+    enum repo_tags which;
+};
+
+/* Tags of a repository / repositories of the store, in ASCII order behind `last`, at most n_max.
+ * What the page borrows is copied. A worker's thread only. */
+void repos_list_tags(struct repos *rs, const struct repo_page *page, repo_names_fn done, void *arg);
 void repos_list(struct repos *rs, struct slice last, size_t n_max, repo_names_fn done, void *arg);
 
 #endif

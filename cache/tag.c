@@ -96,6 +96,23 @@ int tags_load_now(struct tags *ts, struct slice repo, struct slice tag, struct t
     return rc;
 }
 
+int tags_read_now(struct tags *ts, struct slice repo, struct slice tag, struct tag_record *out)
+{
+    struct tag_key k = tag_front_key(repo, tag);
+    struct tag_record record = {0};
+    int rc = -ENOENT;
+
+    tag_lock_stripe(ts, &k);
+    if (tag_name_is_valid(&k))
+        rc = tag_file_load(ts->layout, repo, tag, &record);
+    if ((rc == 0 || rc == -ENOENT) && tag_front_mirrored(ts->front, &k, &record))
+        rc = 0;
+    tag_unlock_stripe(ts, &k);
+    if (rc == 0)
+        *out = record;
+    return rc;
+}
+
 static void do_load(struct errand *e)
 {
     struct story *s = (struct story *)e;

@@ -57,6 +57,8 @@ void tags_put(struct tags *ts, struct slice repo, struct slice tag,
 
 /* Pool threads: the same as tags_load. */
 int tags_load_now(struct tags *ts, struct slice repo, struct slice tag, struct tag_record *out);
+/* Pool threads: the same, for those who look at many: what is in memory is not displaced. */
+int tags_read_now(struct tags *ts, struct slice repo, struct slice tag, struct tag_record *out);
 
 /* Pool threads. A push: the tag points to this digest from now on, durably, for every worker. What
  * is mirrored under the same name never overwrites it. */

@@ -164,19 +164,14 @@ int tags_push_now(struct tags *ts, struct slice repo, struct slice tag, const st
     return rc;
 }
 
-/* Writes of this tag that wait must not bring it back. digest NULL: any; tag empty: of any tag. */
-static void drop_queued(struct tags *ts, struct slice repo, struct slice tag,
-                        const struct digest *d)
+/* Writes of this tag that wait must not bring it back. digest NULL: any. */
+static void drop_queued(struct tags *ts, const struct tag_key *k, const struct digest *d)
 {
     pthread_mutex_lock(&ts->lock);
     for (struct tag_write *w = ts->first; w; w = w->next) {
-        if (!slice_equal(slice_of(w->repo), repo) ||
-            (tag.len && !slice_equal(slice_of(w->tag), tag)) ||
-            (d && !digest_equal(&w->record.digest, d)))
-            continue;
-        struct tag_key k = tag_front_key(slice_of(w->repo), slice_of(w->tag));
-        w->is_dropped = true;
-        tag_front_drop_mirrored(ts->front, &k, &w->record);
+        if (slice_equal(slice_of(w->repo), k->repo) && slice_equal(slice_of(w->tag), k->tag) &&
+            (!d || digest_equal(&w->record.digest, d)))
+            w->is_dropped = true;
     }
     pthread_mutex_unlock(&ts->lock);
 }
@@ -185,13 +180,13 @@ static void drop_queued(struct tags *ts, struct slice repo, struct slice tag,
 static int remove_locked(struct tags *ts, const struct tag_key *k, struct error *err)
 {
     struct tag_record known = {0};
+    /* Perhaps not in the storage yet. */
+    bool is_known = tag_front_mirrored(ts->front, k, &known) && known.mirrored == TAG_MIRRORED;
 
-    drop_queued(ts, k->repo, k->tag, NULL);
+    drop_queued(ts, k, NULL);
     int rc = tag_file_remove(ts->layout, k->repo, k->tag, err);
-    if (tag_front_mirrored(ts->front, k, &known) && known.mirrored == TAG_MIRRORED && rc == -ENOENT)
-        rc = 0;
     tag_front_remove(ts->front, k);
-    return rc;
+    return rc == -ENOENT && is_known ? 0 : rc;
 }
 
 int tags_remove_now(struct tags *ts, struct slice repo, struct slice tag, struct error *err)
@@ -216,9 +211,10 @@ static int remove_pointing(struct tags *ts, const struct tag_key *k, const struc
     int rc = load_locked(ts, k, &record, err);
     bool is_theirs = record.mirrored == TAG_MIRRORED && digest_equal(&record.digest, d);
     bool is_ours = record.is_pushed && digest_equal(&record.pushed, d);
-    if (rc == 0 && (is_ours || (is_theirs && !record.is_pushed))) {
+    if (is_ours || (is_theirs && !record.is_pushed)) {
         rc = remove_locked(ts, k, err);
-    } else if (rc == 0 && is_theirs) {
+    } else if (is_theirs) {
+        drop_queued(ts, k, d);
         tag_front_drop_mirrored(ts->front, k, &record);
         record.mirrored = TAG_UNASKED;
         rc = tag_file_store(ts->layout, k->repo, k->tag, &record, err);
@@ -227,19 +223,44 @@ static int remove_pointing(struct tags *ts, const struct tag_key *k, const struc
     return rc == -ENOENT ? 0 : rc;
 }
 
+/* The tag of a queued write of this repository and digest, which is dropped; false: none is left.
+ * One that is being written stays in the queue so long. */
+static bool take_queued(struct tags *ts, struct slice repo, const struct digest *d, char **tag_out)
+{
+    struct tag_write *w;
+
+    pthread_mutex_lock(&ts->lock);
+    for (w = ts->first; w; w = w->next) {
+        if (!w->is_dropped && slice_equal(slice_of(w->repo), repo) &&
+            digest_equal(&w->record.digest, d))
+            break;
+    }
+    if (w) {
+        w->is_dropped = true;
+        *tag_out = xstrdup(w->tag);
+    }
+    pthread_mutex_unlock(&ts->lock);
+    return w != NULL;
+}
+
 int tags_remove_digest_now(struct tags *ts, struct slice repo, const struct digest *d,
                            struct error *err)
 {
     const struct dirent *entry;
+    char *tag;
     int rc = 0;
 
     if (!layout_repo_is_valid(repo))
         return error_set(err, -EINVAL, "%.*s: no usable name", SLICE_ARG(repo));
     /* Those that are not in the storage yet, then those that are. */
-    drop_queued(ts, repo, SLICE_NONE, d);
+    while (rc == 0 && take_queued(ts, repo, d, &tag)) {
+        struct tag_key k = tag_front_key(repo, slice_of(tag));
+        rc = remove_pointing(ts, &k, d, err);
+        free(tag);
+    }
     char *path = layout_tags(ts->layout, repo);
     DIR *folder = opendir(path);
-    if (!folder && errno != ENOENT)
+    if (!folder && errno != ENOENT && rc == 0)
         rc = error_sys(err, -errno, "open folder %s", path);
     while (rc == 0 && folder && (entry = readdir(folder))) {
         struct tag_key k = tag_front_key(repo, slice_of(entry->d_name));

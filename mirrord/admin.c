@@ -10,19 +10,32 @@
 #include "cache/cache.h"
 #include "cache/fill.h"
 #include "cache/gc.h"
+#include "mirrord/admin_private.h"
 #include "mirrord/txn.h"
 #include "upstream/upstream.h"
 
-/* Sends what was printed; the text goes with the reply. */
-static void send_text(struct txn *txn, int status, const char *media_type, struct strbuf *text)
+static void send_text(struct reply *r, const char *media_type, struct strbuf *text)
 {
-    struct reply *r = txn_reply(txn, status);
     size_t len = text->len;
     char *body = strbuf_take(text);
 
     reply_header(r, "Content-Type", slice_of(media_type));
     reply_header(r, "Cache-Control", SLICE("no-store"));
     reply_send_memory(r, body, len, free, body);
+}
+
+void admin_send(struct txn *txn, int status, const char *media_type, struct strbuf *text)
+{
+    send_text(txn_reply(txn, status), media_type, text);
+}
+
+void admin_send_linked(struct txn *txn, struct strbuf *text, struct slice link)
+{
+    struct reply *r = txn_reply(txn, 200);
+
+    if (link.len > 0)
+        reply_header(r, "Link", link);
+    send_text(r, "application/json", text);
 }
 
 static void print_metrics(const struct admin *admin, struct strbuf *out)
@@ -69,12 +82,16 @@ static const struct page {
     const char *media_type;
     void (*print)(const struct admin *admin, struct strbuf *out);
     void (*act)(const struct admin *admin); /* on POST, before it is printed; NULL: GET only */
+    /* Instead of printing at once: answers later. */
+    void (*list)(struct txn *txn, const struct admin *admin);
 } PAGES[] = {
-    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", print_metrics, NULL},
-    {"/healthz", "application/json", print_health, NULL},
-    {"/fills", "application/json", print_fills, NULL},
-    {"/upstream", "application/json", print_upstream, NULL},
-    {"/gc", "application/json", print_gc, start_gc},
+    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", print_metrics, NULL, NULL},
+    {"/healthz", "application/json", print_health, NULL, NULL},
+    {"/fills", "application/json", print_fills, NULL, NULL},
+    {"/upstream", "application/json", print_upstream, NULL, NULL},
+    {"/gc", "application/json", print_gc, start_gc, NULL},
+    {"/repositories", "application/json", NULL, NULL, admin_list_repositories},
+    {"/tags", "application/json", NULL, NULL, admin_list_tags},
 };
 
 static void answer(struct txn *txn, const struct admin *admin, const struct page *page)
@@ -90,8 +107,12 @@ static void answer(struct txn *txn, const struct admin *admin, const struct page
         reply_send_empty(r);
         return;
     }
+    if (page->list) {
+        page->list(txn, admin);
+        return;
+    }
     page->print(admin, &text);
-    send_text(txn, method == HTTP_POST ? 202 : 200, page->media_type, &text);
+    admin_send(txn, method == HTTP_POST ? 202 : 200, page->media_type, &text);
 }
 
 void admin_handle(struct txn *txn, void *ctx)
@@ -109,5 +130,5 @@ void admin_handle(struct txn *txn, void *ctx)
     }
     for (size_t i = 0; i < sizeof(PAGES) / sizeof(PAGES[0]); i++)
         strbuf_addf(&text, "%s\n", PAGES[i].path);
-    send_text(txn, slice_equal(head->path, SLICE("/")) ? 200 : 404, "text/plain", &text);
+    admin_send(txn, slice_equal(head->path, SLICE("/")) ? 200 : 404, "text/plain", &text);
 }

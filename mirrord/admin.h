@@ -1,8 +1,8 @@
 /*
  * What the admin listener answers: /metrics (Prometheus text), /healthz, /fills (running fills as
  * JSON), /upstream (health and quota as JSON), /gc (the last run of the garbage collector; POST
- * starts one). It is the handler of a server of its own, meant for
- * operators: no client of the registry reaches it.
+ * starts one), /repositories and /tags (what is here and where it came from, admin_tags.c). It is
+ * the handler of a server of its own, meant for operators: no client of the registry reaches it.
  *
  * Runs on the control worker. Shared and read only; the caller keeps cache and upstream alive as
  * long as the server runs.
@@ -10,13 +10,17 @@
 #ifndef MIRRORD_ADMIN_H
 #define MIRRORD_ADMIN_H
 
+struct api;
 struct cache;
+struct pool;
 struct txn;
 struct upstream;
 
 struct admin {
     struct cache *cache;
     struct upstream *upstream; /* NULL: nothing is mirrored */
+    struct api *api;           /* for the rules in force */
+    struct pool *pool;
 };
 
 /* A txn_handler_fn; ctx is the struct admin. */

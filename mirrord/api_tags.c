@@ -1,7 +1,8 @@
 /*
  * GET /v2/<name>/tags/list: a page of the upstream's list, merged with the tags that are here
  * (pulled earlier and dropped by the upstream, or put here by somebody). When the upstream fails,
- * the tags of here alone, marked stale. Links lead to this mirror.
+ * the tags of here alone, marked stale. Links lead to this mirror. What the rules of precedence
+ * hide is not listed; then a page may be shorter than asked for and still have a next one.
  *
  * Upstream and storage are asked at the same time; when both have answered (two endings, any
  * order) the merge runs off the loop, since a list may have megabytes.
@@ -22,6 +23,7 @@
 #include "cache/repo.h"
 #include "mirrord/api_private.h"
 #include "mirrord/name_page.h"
+#include "mirrord/precedence.h"
 #include "mirrord/txn.h"
 #include "upstream/fetch.h"
 #include "upstream/upstream.h"
@@ -39,7 +41,8 @@ struct tags_wait {
     bool is_listed;
     struct repo_names *list;
     /* Of the upstream. */
-    bool is_asked; /* its answer, or the lack of one, is there */
+    bool is_passed; /* it is asked */
+    bool is_asked;  /* its answer, or the lack of one, is there */
     struct fetch *fetch;
     struct strbuf body;
     bool has_link;
@@ -49,9 +52,10 @@ struct tags_wait {
     bool is_unusable; /* the upstream's answer is no list */
     struct strbuf text;
     struct strbuf query; /* of the next page; empty if there is none */
-    size_t last_len, name_len;
+    size_t last_len, name_len, repo_len;
     char last[NAME_REPO_MAX];
     char name[NAME_REPO_MAX]; /* as the client calls it */
+    char repo[NAME_HUB_SIZE]; /* as the storage calls it */
 };
 
 static void free_wait(void *arg)
@@ -130,6 +134,35 @@ static const char **read_upstream(struct tags_wait *w, json_t **root, struct nam
     return names;
 }
 
+static int compare(const void *name, const void *member)
+{
+    return strcmp(name, *(const char *const *)member);
+}
+
+static bool is_in(const struct name_run *run, const char *name)
+{
+    return run->n > 0 && bsearch(name, run->names, run->n, sizeof(run->names[0]), compare);
+}
+
+/* Leaves out tags that the rules hide: those of the upstream that it is never asked about, and
+ * those of here that it does not have where only it counts. */
+static size_t hide(const struct tags_wait *w, const struct name_run *theirs,
+                   const struct name_run *ours, const char **names, size_t n)
+{
+    struct slice repo = {w->repo, w->repo_len};
+    size_t n_kept = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        enum precedence rule = precedence_of(w->api, repo, slice_of(names[i]));
+        bool is_hidden = (rule == PRECEDENCE_LOCAL_ONLY && !is_in(ours, names[i])) ||
+                         (rule == PRECEDENCE_UPSTREAM_ONLY && w->error == API_ERROR_NONE &&
+                          !w->is_unusable && !is_in(theirs, names[i]));
+        if (!is_hidden)
+            names[n_kept++] = names[i];
+    }
+    return n_kept;
+}
+
 static void do_merge(struct pool_job *job)
 {
     struct tags_wait *w = (struct tags_wait *)job;
@@ -145,9 +178,10 @@ static void do_merge(struct pool_job *job)
     size_t most = theirs.n + ours.n < w->limit ? theirs.n + ours.n : w->limit;
     const char **room = xcalloc(most + 1, sizeof(room[0]));
     name_page_merge(&theirs, &ours, w->limit, room, &page);
-    name_page_print(&page, "tags", (struct slice){w->name, w->name_len}, &w->text);
     if (page.has_more && page.n > 0)
         name_page_query(slice_of(page.names[page.n - 1]), w->has_n ? w->limit : 0, &w->query);
+    page.n = hide(w, &theirs, &ours, room, page.n);
+    name_page_print(&page, "tags", (struct slice){w->name, w->name_len}, &w->text);
     free(room);
     free(names);
     json_decref(root);
@@ -194,9 +228,9 @@ static void on_merged(struct pool_job *job)
                     (int)w->name_len, w->name, upstream_name(w->api->upstream));
     txn_on_gone(w->txn, NULL, NULL);
     if (w->list)
-        send_page(w, !w->api->upstream ? API_ORIGIN_HIT
-                     : is_failed       ? API_ORIGIN_STALE
-                                       : API_ORIGIN_PASSED);
+        send_page(w, !w->is_passed ? API_ORIGIN_HIT
+                     : is_failed   ? API_ORIGIN_STALE
+                                   : API_ORIGIN_PASSED);
     else if (w->error != API_ERROR_NONE)
         refuse(w, w->error);
     else if (w->is_unusable)
@@ -288,6 +322,28 @@ static void send_empty(const struct api_request *q)
     reply_send_memory(r, text, len, free, text);
 }
 
+/* Asks the upstream and the storage, as far as the rule for the repository has it. */
+static void begin(struct tags_wait *w, const struct api_request *q)
+{
+    static const enum repo_tags WHICH[] = {
+        [PRECEDENCE_LOCAL_FIRST] = REPO_TAGS_ALL,
+        [PRECEDENCE_UPSTREAM_FIRST] = REPO_TAGS_ALL,
+        [PRECEDENCE_LOCAL_ONLY] = REPO_TAGS_PUSHED,
+        [PRECEDENCE_UPSTREAM_ONLY] = REPO_TAGS_MIRRORED,
+    };
+    enum precedence rule = precedence_of(q->api, q->repo, SLICE_NONE);
+    struct repo_page page = {q->repo, q->route->last, w->limit, WHICH[rule]};
+
+    w->is_passed = precedence_can_ask(q->api, q->repo, SLICE_NONE);
+    if (w->is_passed) {
+        ask_upstream(w, q->repo);
+    } else {
+        w->is_asked = true;
+        w->error = API_ERROR_NAME_UNKNOWN;
+    }
+    repos_list_tags(q->api->repos, &page, on_listed, w);
+}
+
 void api_tags_handle(const struct api_request *q)
 {
     const struct api_settings *s = api_settings_now(q->api);
@@ -306,14 +362,10 @@ void api_tags_handle(const struct api_request *q)
     w->max_bytes = s->tags_response_max_bytes;
     w->name_len = route->repo.len;
     memcpy(w->name, route->repo.ptr, w->name_len);
+    w->repo_len = q->repo.len;
+    memcpy(w->repo, q->repo.ptr, w->repo_len);
     w->last_len = route->last.len;
     memcpy(w->last, route->last_text, w->last_len);
     txn_on_gone(w->txn, on_gone, w);
-    if (q->api->upstream) {
-        ask_upstream(w, q->repo);
-    } else {
-        w->is_asked = true;
-        w->error = API_ERROR_NAME_UNKNOWN;
-    }
-    repos_list_tags(q->api->repos, q->repo, route->last, w->limit, on_listed, w);
+    begin(w, q);
 }

@@ -244,7 +244,8 @@ static int make_parts(struct daemon *d, struct error *err)
         .settings = settings_api(d->config, d->argv),
     };
     d->api = api_new(&api);
-    d->admin = (struct admin){.cache = d->cache, .upstream = d->upstream};
+    d->admin =
+        (struct admin){.cache = d->cache, .upstream = d->upstream, .api = d->api, .pool = d->pool};
     return 0;
 }
 

@@ -17,6 +17,7 @@ struct story {
     bool want_tags;
     struct slice repo, last;
     size_t n_max;
+    enum repo_tags which;
     struct repo_names *names;
     struct moment over;
     int rc;
@@ -37,18 +38,20 @@ static void do_list(void *arg)
     struct repos *rs = cache_repos(s->place->cache);
 
     if (s->want_tags)
-        repos_list_tags(rs, s->repo, s->last, s->n_max, on_listed, s);
+        repos_list_tags(rs, &(struct repo_page){s->repo, s->last, s->n_max, s->which}, on_listed,
+                        s);
     else
         repos_list(rs, s->last, s->n_max, on_listed, s);
 }
 
 /* All names with blanks between them, and "+" when there are more. */
-static int list(struct place *p, const char *repo, const char *last, size_t n_max, char *out)
+static int list_some(struct place *p, const char *repo, struct repo_page page, char *out)
 {
-    struct story s = {.place = p, .want_tags = repo != NULL, .n_max = n_max};
+    struct story s = {
+        .place = p, .want_tags = repo != NULL, .n_max = page.n_max, .which = page.which};
 
     s.repo = repo ? slice_of(repo) : SLICE_NONE;
-    s.last = slice_of(last);
+    s.last = page.last;
     moment_init(&s.over);
     place_run(p, 1, do_list, &s);
     assert_true(moment_wait(&s.over));
@@ -60,6 +63,53 @@ static int list(struct place *p, const char *repo, const char *last, size_t n_ma
         strcpy(out, "+");
     repo_names_free(&s.names);
     return s.rc;
+}
+
+static int list(struct place *p, const char *repo, const char *last, size_t n_max, char *out)
+{
+    return list_some(p, repo, (struct repo_page){.last = slice_of(last), .n_max = n_max}, out);
+}
+
+/* By the half they have. */
+static void test_halves(void **state)
+{
+#define ONE "sha256:1111111111111111111111111111111111111111111111111111111111111111"
+    static const char MIRRORED[] = "{\"version\":2,\"mirrored\":{\"digest\":\"" ONE "\"}}";
+    static const char BOTH[] = "{\"version\":2,\"mirrored\":{\"digest\":\"" ONE
+                               "\"},\"pushed\":{\"digest\":\"" ONE "\",\"at\":1}}";
+    static const struct {
+        const char *tag, *record;
+    } TAGS[] = {{"a", MIRRORED}, {"b", NULL}, {"c", BOTH}, {"d", MIRRORED}};
+    struct repo_page page = {.n_max = 10, .last = SLICE("")};
+    struct place p;
+    char out[1000];
+
+    (void)state;
+    place_init(&p);
+    place_open(&p);
+    for (size_t i = 0; i < N_ROWS(TAGS); i++) {
+        const char *tag = TAGS[i].tag, *record = TAGS[i].record;
+        place_write(&p, place_path(&p, REPOSITORIES "a/b/_manifests/tags/%s/current/link", tag),
+                    ONE, strlen(ONE));
+        if (record)
+            place_write(&p, place_path(&p, REPOSITORIES "a/b/_manifests/tags/%s/mirrord.json", tag),
+                        record, strlen(record));
+    }
+    assert_int_equal(list_some(&p, "a/b", page, out), 0);
+    assert_string_equal(out, "a b c d");
+    page.which = REPO_TAGS_PUSHED;
+    assert_int_equal(list_some(&p, "a/b", page, out), 0);
+    assert_string_equal(out, "b c");
+    page.which = REPO_TAGS_MIRRORED;
+    assert_int_equal(list_some(&p, "a/b", page, out), 0);
+    assert_string_equal(out, "a c d");
+    page.n_max = 2;
+    page.last = SLICE("a");
+    assert_int_equal(list_some(&p, "a/b", page, out), 0);
+    assert_string_equal(out, "c d");
+    place_close(&p);
+    place_fini(&p);
+#undef ONE
 }
 
 static void test_tags(void **state)
@@ -171,6 +221,7 @@ static void test_pages(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_halves),
         cmocka_unit_test(test_tags),
         cmocka_unit_test(test_repositories),
         cmocka_unit_test(test_pages),

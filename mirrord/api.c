@@ -11,6 +11,7 @@
 #include "mirrord/api_private.h"
 #include "mirrord/precedence.h"
 #include "mirrord/push_rules.h"
+#include "mirrord/referrers_ask.h"
 #include "mirrord/resolve.h"
 #include "mirrord/txn.h"
 #include "upstream/upstream.h"
@@ -133,6 +134,7 @@ struct api *api_new(const struct api_config *config)
     pthread_mutex_init(&api->settings_lock, NULL);
     api_set_settings(api, &config->settings);
     api->resolver = resolver_new(api);
+    api->referrers_asked = referrers_ask_table();
     return api;
 }
 
@@ -143,6 +145,7 @@ void api_free(struct api **aa)
     if (!api)
         return;
     *aa = NULL;
+    flights_free(&api->referrers_asked);
     resolver_free(&api->resolver);
     upstream_unref(&api->upstream);
     struct api_snapshot *s = atomic_load(&api->snapshot);
@@ -181,6 +184,7 @@ static const struct handler_row HANDLERS[ROUTE_MAX] = {
                         .delete = api_delete_handle},
     [ROUTE_BLOB]     = {.read = api_blob_handle, .delete = api_delete_handle},
     [ROUTE_TAGS]     = {.read = api_tags_handle},
+    [ROUTE_REFERRERS] = {.read = api_referrers_handle},
     [ROUTE_UPLOADS]  = {.post = api_uploads_handle},
     [ROUTE_UPLOAD]   = {.read = api_upload_read_handle, .patch = api_upload_patch_handle,
                         .put = api_upload_put_handle, .delete = api_upload_delete_handle},

@@ -7,6 +7,7 @@
  *   api_blob.c      blobs: from the store, or through a fill (mirrord/pull.h drives it)
  *   api_manifest.c  manifests by tag and digest; what the upstream is asked: mirrord/resolve.h
  *   api_tags.c      tags/list; api_catalog.c: _catalog
+ *   api_referrers.c which manifests refer to one; what the upstream is asked: referrers_ask.h
  *
  * Memory: one small story per request that waits, freed when it answered or its client left and
  * everything it waited for has reported; questions and holds are bounded in their own headers.

@@ -26,6 +26,7 @@ struct repos;
 struct resolver;
 struct store;
 struct fills;
+struct flights;
 struct tags;
 struct vouches;
 
@@ -55,7 +56,8 @@ struct api {
     const char *origin;        /* its name in records of what is mirrored (origin_upstream()) */
     bool is_hub;
     struct resolver *resolver;
-    pthread_mutex_t settings_lock; /* for writers; readers load the pointer */
+    struct flights *referrers_asked; /* mirrord/referrers_ask.h */
+    pthread_mutex_t settings_lock;   /* for writers; readers load the pointer */
     _Atomic(struct api_snapshot *) snapshot;
 };
 
@@ -107,10 +109,11 @@ void api_ping_handle(const struct api_request *q);
 void api_version_handle(const struct api_request *q);
 void api_blob_handle(const struct api_request *q);     /* hot */
 void api_manifest_handle(const struct api_request *q); /* hot */
-void api_tags_handle(const struct api_request *q);
-void api_catalog_handle(const struct api_request *q);
 void api_manifest_put_handle(const struct api_request *q);
 void api_delete_handle(const struct api_request *q); /* of manifests and blobs */
+void api_tags_handle(const struct api_request *q);
+void api_catalog_handle(const struct api_request *q);
+void api_referrers_handle(const struct api_request *q);
 void api_uploads_handle(const struct api_request *q); /* POST */
 void api_upload_read_handle(const struct api_request *q);
 void api_upload_patch_handle(const struct api_request *q);

@@ -38,6 +38,7 @@ struct api_settings {
     /* Referrers. */
     int64_t referrers_ttl_s;
     size_t referrers_max_bytes; /* of an upstream's list */
+    unsigned referrers_pages_max;
     /* Fills. */
     unsigned fill_continue_percent; /* goes on without clients from this share on; 0: always */
     uint64_t fill_range_align;      /* ranges fetched ahead are widened to multiples of this */

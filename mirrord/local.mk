@@ -24,13 +24,14 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/api.c mirrord/api.h mirrord/api_private.h \
 	mirrord/api_settings.c mirrord/api_settings.h \
 	mirrord/api_blob.c mirrord/api_catalog.c mirrord/api_manifest.c \
-	mirrord/api_error.c mirrord/api_error.h \
 	mirrord/api_delete.c mirrord/api_manifest_put.c \
 	mirrord/push_fetch.c mirrord/push_fetch.h \
 	mirrord/push_manifest.c mirrord/push_manifest.h \
 	mirrord/push_refs.c mirrord/push_refs.h \
 	mirrord/revision_lock.c mirrord/revision_lock.h \
+	mirrord/api_error.c mirrord/api_error.h \
 	mirrord/api_push.c \
+	mirrord/api_referrers.c \
 	mirrord/api_root.c mirrord/api_tags.c \
 	mirrord/api_upload.c mirrord/api_upload_private.h \
 	mirrord/api_upload_begin.c mirrord/api_upload_body.c mirrord/api_upload_commit.c \
@@ -38,6 +39,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/blob_body.c mirrord/blob_body.h \
 	mirrord/chunk_range.c mirrord/chunk_range.h \
 	mirrord/fill_body.c mirrord/fill_body.h \
+	mirrord/flight.c mirrord/flight.h \
 	mirrord/name.c mirrord/name.h \
 	mirrord/name_page.c mirrord/name_page.h \
 	mirrord/network.c mirrord/network.h \
@@ -47,6 +49,8 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/query.c mirrord/query.h \
 	mirrord/range.c mirrord/range.h \
 	mirrord/range_body.c mirrord/range_body.h \
+	mirrord/referrer_page.c mirrord/referrer_page.h \
+	mirrord/referrers_ask.c mirrord/referrers_ask.h \
 	mirrord/resolve.c mirrord/resolve.h \
 	mirrord/route.c mirrord/route.h \
 	mirrord/access_log.c mirrord/access_log.h \

@@ -11,6 +11,7 @@
 #include "cache/vouch_private.h"
 
 #define PREFIX "gc"
+#define LOGGED_MAX 10 /* problems of one run */
 
 static const char *const PHASES[] = {
     [GC_COUNT] = "count", [GC_MARK] = "mark", [GC_SWEEP] = "sweep",
@@ -52,7 +53,9 @@ void gc_run_note(struct gc_run *run, const struct error *err)
 {
     run->report.n_errors++;
     snprintf(run->report.problem, sizeof(run->report.problem), "%s", err->text);
-    log_warning(PREFIX, "%s", err->text);
+    /* A disk that cannot be written fails once for each blob. */
+    if (run->report.n_errors <= LOGGED_MAX)
+        log_warning(PREFIX, "%s", err->text);
 }
 
 static void go_to(struct gc_run *run, enum gc_phase phase)

@@ -152,13 +152,14 @@ def test_bad_names_never_reach_the_upstream(mirror, fake):
 
 
 def test_other_methods(mirror, fake):
-    """Pushes are not for this mirror; the answer says what is."""
-    for method, target in [("PUT", manifest_path("latest")), ("DELETE", manifest_path(ABSENT)),
-                           ("POST", "/v2/library/test/blobs/uploads/"), ("DELETE", blob_path(ABSENT)),
-                           ("PATCH", blob_path(ABSENT)), ("OPTIONS", "/v2/")]:
+    """What a resource does not know is refused; the answer says what it does know."""
+    for method, target, allowed in [
+            ("POST", manifest_path("latest"), "GET, HEAD, PUT, DELETE"), ("PUT", "/v2/library/test/tags/list", "GET, HEAD"),
+            ("PUT", blob_path(ABSENT), "GET, HEAD, DELETE"), ("PATCH", blob_path(ABSENT), "GET, HEAD, DELETE"),
+            ("GET", "/v2/library/test/blobs/uploads/", "POST"), ("OPTIONS", "/v2/", "GET, HEAD")]:
         response = mirror.get(target, method)
         assert response.status == 405 and response.error_code() == "UNSUPPORTED", (method, target)
-        assert "GET" in response["allow"]
+        assert response["allow"] == allowed
     assert fake.requests == []
 
 

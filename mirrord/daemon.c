@@ -35,7 +35,7 @@
 #include "upstream/upstream.h"
 
 #define PREFIX "mirrord"
-#define SWEEP_EVERY_S 3600
+#define SWEEP_EVERY_S 3600 /* at least */
 
 static const int SIGNALS[] = {SIGTERM, SIGINT, SIGHUP};
 #define N_SIGNALS (sizeof(SIGNALS) / sizeof(SIGNALS[0]))
@@ -350,10 +350,23 @@ static void make_gc_timer(struct daemon *d)
     CHECK(d->gc_timer && event_add(d->gc_timer, &often) == 0);
 }
 
+/* What may only get minutes old is looked for every few minutes. */
+static int64_t sweep_every_s(const struct config *config)
+{
+    const enum option ages[] = {OPT_FILL_PARTIAL_MAX_AGE, OPT_PUSH_UPLOAD_MAX_AGE};
+    int64_t every_s = SWEEP_EVERY_S;
+
+    for (size_t i = 0; i < sizeof(ages) / sizeof(*ages); i++) {
+        int64_t age_s = (int64_t)(config_ms(config, ages[i]) / 1000);
+        every_s = age_s < every_s ? age_s : every_s;
+    }
+    return every_s > 0 ? every_s : 1;
+}
+
 static void make_events(struct daemon *d)
 {
     struct event_base *base = worker_event_base(d->control);
-    struct timeval often = {SWEEP_EVERY_S, 0};
+    struct timeval often = {(time_t)sweep_every_s(d->config), 0};
 
     d->reloading.fn = reload;
     for (size_t i = 0; i < N_SIGNALS; i++) {

@@ -7,7 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/metric.h"
+#include "cache/link.h"
 #include "cache/manifest_type.h"
 #include "cache/store.h"
 #include "tests/unit/cache_place.h"
@@ -251,12 +253,152 @@ static void test_memory_bound(void **state)
     place_fini(&p);
 }
 
+/* Whether the repository has a link to the blob with this content. */
+static bool is_linked(struct place *p, struct slice repo, const char *content, struct origin *out)
+{
+    struct digest d;
+
+    digest_of(DIGEST_SHA256, content, strlen(content), &d);
+    return links_load_now(cache_links(p->cache), LINK_LAYER, repo, &d, out) == 0;
+}
+
+/* References a configuration, a layer, a foreign layer, and what follows. */
+static char *manifest_text(const char *layers)
+{
+    char one[DIGEST_TEXT_SIZE], two[DIGEST_TEXT_SIZE], three[DIGEST_TEXT_SIZE];
+    struct digest d;
+
+    digest_of(DIGEST_SHA256, "config", 6, &d);
+    digest_format(&d, one);
+    digest_of(DIGEST_SHA256, "layer", 5, &d);
+    digest_format(&d, two);
+    digest_of(DIGEST_SHA256, "foreign", 7, &d);
+    digest_format(&d, three);
+    return xasprintf("{\"schemaVersion\":2,\"config\":{\"digest\":\"%s\",\"size\":6},"
+                     "\"layers\":[{\"digest\":\"%s\",\"size\":5},"
+                     "{\"digest\":\"%s\",\"size\":7,\"urls\":[\"http://x/\"]}%s]}",
+                     one, two, three, layers);
+}
+
+/* What a mirrored manifest references can be read through its repository; a broken one says
+ * nothing. */
+static void test_references(void **state)
+{
+    static const struct {
+        struct slice repo;
+        const char *layers;
+        bool is_linked;
+    } ROWS[] = {
+        {{"a/good", 6}, "", true},
+        {{"a/bad", 5}, ",{\"digest\":\"sha256:1\"}", false},
+        {{"a/cut", 5}, ",{", false},
+    };
+    struct place p;
+    struct origin from;
+    struct digest d;
+
+    (void)state;
+    place_init(&p);
+    place_open(&p);
+    for (size_t i = 0; i < N_ROWS(ROWS); i++) {
+        char *text = manifest_text(ROWS[i].layers);
+        digest_of(DIGEST_SHA256, text, strlen(text), &d);
+        struct manifest *m = manifest_new(&d, SLICE_NONE, slice_of(text));
+        assert_int_equal(keep(&p, ROWS[i].repo, m), 0);
+        manifest_unref(&m);
+        free(text);
+        place_reopen(&p);
+        assert_int_equal(is_linked(&p, ROWS[i].repo, "config", &from), ROWS[i].is_linked);
+        assert_int_equal(is_linked(&p, ROWS[i].repo, "layer", &from), ROWS[i].is_linked);
+        assert_false(is_linked(&p, ROWS[i].repo, "foreign", &from));
+        if (ROWS[i].is_linked) {
+            assert_false(from.is_pushed);
+            assert_string_equal(from.upstream, "hub");
+        }
+    }
+    place_close(&p);
+    place_fini(&p);
+}
+
+static int put(struct place *p, struct slice repo, struct manifest *m)
+{
+    struct origin origin = {.is_pushed = true, .at_s = 5};
+    struct error err;
+
+    return manifests_put_now(cache_manifests(p->cache), repo, m, &origin, &err);
+}
+
+static void test_put(void **state)
+{
+    struct place p;
+    struct origin from;
+    struct digest d;
+    struct manifest *found;
+
+    (void)state;
+    place_init(&p);
+    place_open(&p);
+    char *text = manifest_text("");
+    digest_of(DIGEST_SHA256, text, strlen(text), &d);
+    struct manifest *m = manifest_new(&d, SLICE("x/special"), slice_of(text));
+    /* Over a mirrored one, over a damaged file, and once more. */
+    assert_int_equal(keep(&p, REPO, m), 0);
+    place_reopen(&p);
+    char *wrong = xstrdup(text);
+    wrong[strlen(wrong) / 2] ^= 1;
+    place_write(&p, place_blob(&p, &d), wrong, strlen(wrong));
+    for (unsigned turn = 0; turn < 2; turn++) {
+        assert_int_equal(put(&p, REPO, m), 0);
+        found = manifests_find(cache_manifests(p.cache), &d);
+        assert_ptr_equal(found, m);
+        manifest_unref(&found);
+    }
+    assert_int_equal(put(&p, SLICE("../evil"), m), -EINVAL);
+    manifest_unref(&m);
+    place_reopen(&p);
+    assert_int_equal(links_load_now(cache_links(p.cache), LINK_REVISION, REPO, &d, &from), 0);
+    assert_true(from.is_pushed && from.at_s == 5);
+    assert_int_equal(load(&p, REPO, &d, &found), 0);
+    assert_slice(manifest_media_type(found), "x/special");
+    assert_slice(manifest_body(found), text);
+    manifest_unref(&found);
+    /* What is pushed references what was pushed: it makes no links of its own. */
+    m = manifest_new(&d, SLICE_NONE, slice_of(text));
+    assert_int_equal(put(&p, SLICE("a/new"), m), 0);
+    assert_false(is_linked(&p, SLICE("a/new"), "layer", NULL));
+    manifest_unref(&m);
+    free(wrong);
+    free(text);
+    place_close(&p);
+    place_fini(&p);
+}
+
+/* What cannot be written is not said to be there. */
+static void test_put_fails(void **state)
+{
+    struct place p;
+    struct digest d;
+
+    (void)state;
+    place_init(&p);
+    place_open(&p);
+    digest_of(DIGEST_SHA256, BODY.ptr, BODY.len, &d);
+    place_write(&p, place_path(&p, "docker/registry/v2/repositories/library/busybox"), "x", 1);
+    struct manifest *m = manifest_new(&d, SLICE_NONE, BODY);
+    assert_int_equal(put(&p, REPO, m), -ENOTDIR);
+    assert_null(manifests_find(cache_manifests(p.cache), &d));
+    manifest_unref(&m);
+    place_close(&p);
+    place_fini(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_new),           cmocka_unit_test(test_types),
         cmocka_unit_test(test_keep_and_load), cmocka_unit_test(test_damaged),
-        cmocka_unit_test(test_memory_bound),
+        cmocka_unit_test(test_memory_bound),  cmocka_unit_test(test_references),
+        cmocka_unit_test(test_put),           cmocka_unit_test(test_put_fails),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

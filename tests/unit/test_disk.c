@@ -68,11 +68,47 @@ static void test_pread(void **state)
     place_fini(&p);
 }
 
+/* A file that grows gets its size, then its name in folders that are not there yet. */
+static void test_publish(void **state)
+{
+    struct place p;
+    struct error err;
+    struct strbuf text = STRBUF_INIT;
+    uint64_t end = 0;
+
+    (void)state;
+    place_init(&p);
+    const char *tmp = place_path(&p, "tmp");
+    const char *path = place_path(&p, "x/y/z/data");
+    int fd = disk_open_new(tmp, O_RDWR | O_EXCL, &err);
+    assert_true(fd >= 0);
+    assert_int_equal(disk_append(fd, "one", 3, &end), 0);
+    assert_int_equal(disk_append(fd, "two", 3, &end), 0);
+    assert_int_equal(end, 6);
+    assert_int_equal(disk_make_durable(fd, tmp, 7, &err), -EIO);
+    assert_int_equal(disk_make_durable(fd, tmp, 5, &err), 0);
+    assert_int_equal(disk_publish(tmp, path, &err), 0);
+    assert_int_equal(disk_read_file(path, 100, &text), 0);
+    assert_string_equal(text.ptr, "onetw");
+    assert_int_equal(disk_publish(tmp, path, &err), -ENOENT);
+    close(fd);
+    strbuf_clear(&text);
+    /* It replaces what is there; where it cannot, tmp stays. */
+    place_write(&p, tmp, "three", 5);
+    assert_int_equal(disk_publish(tmp, place_path(&p, "x/y/z/data/below"), &err), -ENOTDIR);
+    assert_int_equal(disk_publish(tmp, path, &err), 0);
+    assert_int_equal(disk_read_file(path, 100, &text), 0);
+    assert_string_equal(text.ptr, "three");
+    strbuf_fini(&text);
+    place_fini(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_write_file),
         cmocka_unit_test(test_pread),
+        cmocka_unit_test(test_publish),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -122,6 +122,10 @@ static void test_paths(void **state)
     want = xasprintf("/s/docker/registry/v2/repositories/a/_layers/sha256/%s/link", hex);
     expect(layout_layer_link(l, SLICE("a"), &d), want);
     free(want);
+    expect(layout_upload(l, SLICE("a/b"), SLICE("1f-2")),
+           "/s/docker/registry/v2/repositories/a/b/_uploads/1f-2");
+    expect(layout_upload(l, SLICE("a/b"), SLICE_NONE),
+           "/s/docker/registry/v2/repositories/a/b/_uploads");
     layout_free(&l);
 }
 

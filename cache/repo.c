@@ -201,3 +201,13 @@ void repos_list(struct repos *rs, struct slice last, size_t n_max, repo_names_fn
     s->arg = arg;
     errand_submit(rs->errands, &s->errand, do_list, on_listed);
 }
+
+bool repos_have_now(const struct repos *rs, struct slice repo)
+{
+    if (!layout_repo_is_valid(repo))
+        return false;
+    char *path = layout_repo(rs->layout, repo);
+    bool is_there = access(path, F_OK) == 0;
+    free(path);
+    return is_there;
+}

@@ -39,4 +39,7 @@ struct repo_page {
 void repos_list_tags(struct repos *rs, const struct repo_page *page, repo_names_fn done, void *arg);
 void repos_list(struct repos *rs, struct slice last, size_t n_max, repo_names_fn done, void *arg);
 
+/* Pool threads. Whether there is a repository of this name. */
+bool repos_have_now(const struct repos *rs, struct slice repo);
+
 #endif

@@ -22,6 +22,7 @@
 #include "base/worker.h"
 #include "cache/cache.h"
 #include "cache/link.h"
+#include "cache/repo.h"
 #include "cache/tag.h"
 #include "mirrord/api_private.h"
 #include "mirrord/revision_lock.h"
@@ -35,6 +36,7 @@ struct deletion {
     bool is_blob, is_digest;
     struct digest digest;
     int rc;
+    bool has_repo;
     struct error err;
     size_t repo_len, reference_len;
     char repo[NAME_HUB_SIZE];
@@ -79,6 +81,7 @@ static void do_delete(struct pool_job *job)
     } else {
         d->rc = tags_remove_now(d->api->tags, repo_of(d), reference_of(d), &d->err);
     }
+    d->has_repo = d->rc == 0 || repos_have_now(d->api->repos, repo_of(d));
 }
 
 /* --- home ------------------------------------------------------------------------------------- */
@@ -94,6 +97,11 @@ static void refuse(struct deletion *d)
                                   .detail_value = reference_of(d)};
     enum api_error unknown = d->is_blob ? API_ERROR_BLOB_UNKNOWN : API_ERROR_MANIFEST_UNKNOWN;
 
+    if (d->rc == -ENOENT && !d->has_repo) {
+        info.detail_key = "name";
+        info.detail_value = repo_of(d);
+        unknown = API_ERROR_NAME_UNKNOWN;
+    }
     api_error_reply(d->txn, d->rc == -ENOENT ? unknown : API_ERROR_STORAGE, &info);
 }
 

@@ -289,8 +289,10 @@ static int on_data(void *arg, const void *bytes, size_t n)
  * answer, each in its way. The tag says whether it is so. */
 static bool has_no_api(const struct question *q, const struct fetch_result *result)
 {
-    return q->n_pages == 1 && (result->outcome == FETCH_NOT_FOUND ||
-                               result->outcome == FETCH_BAD_ANSWER || result->status == 501);
+    bool is_odd = result->outcome == FETCH_NOT_FOUND || result->outcome == FETCH_DENIED ||
+                  result->outcome == FETCH_BAD_ANSWER || result->status == 501;
+
+    return q->n_pages == 1 && is_odd;
 }
 
 static void on_done(void *arg, const struct fetch_result *result)

@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.parse
 
-from .images import as_body
+from .images import OCI_INDEX, as_body
 from .waiting import PATIENCE_S, wait_until
 
 PIECE = 1 << 18
@@ -139,7 +139,8 @@ class FakeRegistry:
         self.scripts = []        # [pattern, [behaviour, ...], lasting]
         self.extra_fields = []   # on every answer with content: ratelimit-* and the like
         self.has_ranges = True
-        self.page_size = None    # tags per page at most
+        self.page_size = None    # tags or referrers per page at most
+        self.referrers = None    # (repository, subject) -> descriptors; None: it has no such API
         self.token = None
         self.n_bytes_sent = 0
         self.n_connections = 0
@@ -327,6 +328,9 @@ class FakeRegistry:
         match = re.fullmatch(r"/v2/(.+)/tags/list", request.path)
         if match is not None:
             return self.answer_tags(exchange, match[1])
+        match = re.fullmatch(r"/v2/(.+)/referrers/([^/]+)", request.path)
+        if match is not None and self.referrers is not None:
+            return self.answer_referrers(exchange, match[1], match[2])
         code = "MANIFEST_UNKNOWN" if "/manifests/" in request.path else "BLOB_UNKNOWN"
         return exchange.error(404, code)
 
@@ -345,6 +349,16 @@ class FakeRegistry:
             link = urllib.parse.urlencode({"last": page[-1], "n": limit})
             fields["Link"] = '</v2/%s/tags/list?%s>; rel="next"' % (repository, link)
         return exchange.answer(200, fields, json.dumps({"name": repository, "tags": page}).encode())
+
+    def answer_referrers(self, exchange, repository, subject):
+        start = int(exchange.request.query.get("start", ["0"])[0])
+        known = self.referrers.get((repository, subject), [])
+        end = start + (self.page_size or len(known) + 1)
+        fields = {}
+        if end < len(known):
+            fields["Link"] = '</v2/%s/referrers/%s?start=%d>; rel="next"' % (repository, subject, end)
+        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": known[start:end]}
+        return exchange.answer(200, fields, json.dumps(index).encode(), OCI_INDEX)
 
     # --- looking ---------------------------------------------------------------------------------
 

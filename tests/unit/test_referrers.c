@@ -11,6 +11,8 @@
 
 #include "base/alloc.h"
 #include "base/strbuf.h"
+#include "cache/layout.h"
+#include "cache/referrers_known.h"
 #include "tests/unit/cache_place.h"
 #include "tests/unit/unit.h"
 
@@ -303,22 +305,42 @@ static void test_half_written(void **state)
     close_place(&p);
 }
 
-/* The folder looks as before, but long ago enough: it is not listed again, and what is new in a
- * known revision is nothing. */
+#define SECOND INT64_C(1000000000)
+
+/* A folder that has not changed for long is not listed again until it looks different. */
 static void test_settled(void **state)
 {
-    struct digest subject = subject_of("settled"), d;
-    char known[200];
+    struct digest subject = subject_of("settled"), d[2];
+    struct referrers_known known;
     struct place p;
 
     (void)state;
     open_place(&p);
-    put_referrer(&p, &subject, 0, "", &d);
+    struct layout *l = layout_new(p.root);
+    put_referrer(&p, &subject, 0, "", &d[0]);
     assert_int_equal(count(&p, &subject), 1);
-    long n = place_read(&p, place_path(&p, FOLDER "_referrers/known"), known, sizeof(known));
-    assert_true(n > 20);
-    /* It is too young to be believed. */
-    assert_memory_equal(known, "mirrord referrers 1 0 ", 22);
+    referrers_known_init(&known);
+    referrers_known_load(&known, l, SLICE(REPO));
+    assert_int_equal(known.n, 1);
+    assert_true(referrers_known_has(&known, &d[0]));
+    assert_true(known.looks[DIGEST_SHA256].inode > 0 && known.looks[DIGEST_SHA512].inode == 0);
+    /* It is too young: in the same tick of the clock something else may come. */
+    assert_false(known.is_settled);
+    int64_t changed_ns = known.looks[DIGEST_SHA256].changed_ns;
+    assert_false(referrers_known_can_settle(known.looks, changed_ns));
+    assert_false(referrers_known_can_settle(known.looks, changed_ns + 2 * SECOND));
+    assert_true(referrers_known_can_settle(known.looks, changed_ns + 4 * SECOND));
+    assert_false(referrers_known_can_settle(known.looks, changed_ns - 4 * SECOND));
+    /* As it would be after a while; that it is not listed shows in what is not found. */
+    put_referrer(&p, &subject, 1, "", &d[1]);
+    referrers_known_look(l, SLICE(REPO), known.looks);
+    known.is_settled = true;
+    assert_int_equal(referrers_known_store(&known, l, SLICE(REPO), NULL), 0);
+    assert_int_equal(count(&p, &subject), 1);
+    assert_int_equal(mkdir(revision(&p, &subject, ""), 0755), 0);
+    assert_int_equal(count(&p, &subject), 2);
+    referrers_known_fini(&known);
+    layout_free(&l);
     close_place(&p);
 }
 

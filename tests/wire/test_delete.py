@@ -1,5 +1,4 @@
 """Deleting tags, manifests and blobs; and what a mirrored repository shows afterwards."""
-import os
 import threading
 
 import pytest

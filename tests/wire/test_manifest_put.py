@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from lib import faults
-from lib.images import OCI_INDEX, OCI_MANIFEST, Image, Index, Noise, digest_of, noise, simple
-from lib.mirror import blob_path, manifest_path
+from lib.images import OCI_INDEX, OCI_MANIFEST, Index, digest_of, noise, simple
+from lib.mirror import blob_path
 from lib.pushing import Pusher, chunked
 from lib.waiting import wait_until
 

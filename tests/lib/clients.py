@@ -5,6 +5,7 @@ A client whose program is not installed, or which this machine does not permit, 
 import json
 import os
 import platform
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -80,7 +81,9 @@ class Client:
     def fresh(self):
         """Forgets everything: a new storage folder, a new daemon. Paths of sockets must be short."""
         self.stop()
-        self.state = tempfile.mkdtemp(prefix="mirrord-")
+        # podman calls an image of a folder like the folder, which not every name permits.
+        self.state = os.path.join(tempfile.gettempdir(), "mirrord-" + secrets.token_hex(4))
+        os.mkdir(self.state, 0o700)
         self.start()
         return self
 

@@ -452,8 +452,14 @@ void conn_keep_ahead(struct conn *c, const char *p, size_t n)
 {
     if (n == 0)
         return;
-    CHECK(!c->ahead && c->in->at == c->in->len && n <= LANE_BUFFER_BYTES);
+    CHECK(!c->ahead && c->in->at == c->in->len);
+    if (n > LANE_AHEAD_BYTES) {
+        c->txn->must_close = true;
+        return;
+    }
     struct buffer *b = lane_take_buffer(c->lane);
+    if (n > b->cap)
+        b = lane_grow_buffer(c->lane, b, n);
     memcpy(b->data, p, n);
     b->len = n;
     c->ahead = b;

@@ -124,7 +124,9 @@ void conn_wait_for_us(struct conn *c);
 void conn_goto(struct conn *c, enum conn_state state);
 /* Receives once: 1 and *n_out bytes; -EAGAIN; 0: nothing came and the connection has ended. */
 int conn_receive(struct conn *c, void *p, size_t n, size_t *n_out);
-/* Bytes that came behind a chunked body: the next request's. At most a standard buffer. */
+/* Bytes that came behind a chunked body: the next request's. Of more than LANE_AHEAD_BYTES none is
+ * kept, and the connection closes after this answer: who pipelines so much has to send it again
+ * (RFC 9112 section 9.3.2). */
 void conn_keep_ahead(struct conn *c, const char *p, size_t n);
 /* The transaction is over and given back: on to what comes next on this connection. */
 void conn_next_request(struct conn *c);

@@ -33,6 +33,8 @@ struct buffer {
 /* One page with malloc's own word: most heads fit, and a thousand waiting clients cost 4 MiB. */
 #define LANE_BUFFER_BYTES (4096 - sizeof(struct buffer) - 16)
 #define LANE_SPARES_MAX 64
+/* Kept of what comes behind a chunked body, whose end is not known before it is received. */
+#define LANE_AHEAD_BYTES (64 * 1024)
 
 struct lane {
     struct worker *worker;

@@ -59,7 +59,7 @@ static bool drop_received(struct conn *c)
         return false;
     conn_keep_ahead(c, scratch + n_used, n - n_used);
     conn_deadline(c, CONN_REASON_BODY, c->lane->limits.body_ms);
-    return true;
+    return !c->txn->must_close;
 }
 
 enum conn_step leftover_step_discard(struct conn *c)

@@ -237,11 +237,10 @@ size_t txn_receive_max(const struct txn *t)
 {
     uint64_t n = body_left_min(&t->body);
 
-    /* Beyond the end of a chunked body no more than one buffer holds can come, see conn_keep_ahead.
-     */
-    if (body_is_chunked(&t->body))
-        n += LANE_BUFFER_BYTES;
-    return n > WORKER_SCRATCH_BYTES ? WORKER_SCRATCH_BYTES : (size_t)n;
+    /* Clients send chunks of 4 to 32 KiB: as many as fit come at once. */
+    if (body_is_chunked(&t->body) || n > WORKER_SCRATCH_BYTES)
+        return WORKER_SCRATCH_BYTES;
+    return (size_t)n;
 }
 
 /* Whether a length that is told in advance is too much already. */

@@ -259,7 +259,7 @@ def test_head_with_a_body(mirror):
 def test_expect_and_refusal(mirror):
     """The final status comes at once, without 100 Continue."""
     with mirror.client() as client:
-        client.request("/v2/library/test/manifests/latest", "PUT",
+        client.request("/v2/library/test/tags/list", "PUT",
                        {"Expect": "100-continue", "Content-Length": "1000000"})
         response = client.read_response()
         assert response.status == 405
@@ -273,7 +273,7 @@ def test_unknown_expectation(mirror):
 def test_early_answer_reaches_a_client_that_is_still_sending(mirror):
     """Lingering close: reading goes on for a while, so that no reset destroys the answer on its way."""
     with mirror.client() as client:
-        client.request("/v2/library/test/blobs/uploads/", "POST", {"Content-Length": str(1 << 30)})
+        client.request("/v2/library/test/tags/list", "POST", {"Content-Length": str(1 << 30)})
         stopped = []
 
         def send():
@@ -296,7 +296,7 @@ def test_early_answer_reaches_a_client_that_is_still_sending(mirror):
 
 def test_small_unread_body_keeps_the_connection(mirror):
     with mirror.client() as client:
-        client.request("/v2/library/test/blobs/uploads/", "POST", {"Content-Length": "1000"})
+        client.request("/v2/library/test/tags/list", "POST", {"Content-Length": "1000"})
         client.send(b"G" * 1000)
         assert client.read_response().status == 405
         assert client.get("/v2/").status == 200
@@ -392,7 +392,7 @@ def test_body_deadline(make_mirror):
     """A body that is discarded must come too."""
     mirror = make_mirror(HTTP_BODY_TIMEOUT="300ms", HTTP_LINGER_TIMEOUT="300ms", HTTP_KEEPALIVE_TIMEOUT="300ms")
     with mirror.client() as client:
-        client.request("/v2/library/test/blobs/uploads/", "POST", {"Content-Length": "1000"})
+        client.request("/v2/library/test/tags/list", "POST", {"Content-Length": "1000"})
         client.send(b"x")
         assert client.read_response().status == 405
         assert client.is_closed()

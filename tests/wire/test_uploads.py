@@ -529,6 +529,26 @@ def test_pipelined(pusher):
         assert response.body == b"abcdefghijkl"
 
 
+@pytest.mark.parametrize("n_behind", [20000, 60000, 1 << 20])
+@pytest.mark.parametrize("status", [202, 416])
+def test_much_behind_a_chunked_body(pusher, n_behind, status):
+    """A little is kept for later. Much may cost the connection, but only behind the answer."""
+    upload, behind = pusher.begin(REPOSITORY), noise(n_behind)
+    fields = {"Content-Range": "9-11"} if status == 416 else {}
+    with pusher.connect() as client:
+        client.request(upload.target, "PATCH", {"Transfer-Encoding": "chunked", **fields})
+        client.send(b"3\r\nab")
+        try:
+            client.send(b"c\r\n0\r\n\r\n")
+            client.request(with_query(UPLOADS, digest=digest_of(behind)), "POST", {"Content-Length": str(n_behind)})
+            client.send(behind)
+        except (BrokenPipeError, ConnectionResetError):
+            assert n_behind > 1 << 16
+        assert client.read_response().status == status
+        if n_behind < 1 << 16 or not client.has_ended(0.2):
+            check_created(client.read_response(), digest_of(behind))
+
+
 def test_large_unwanted_body(pusher):
     """Too much to skip: the answer arrives, and the connection ends in order."""
     upload = pusher.begin(REPOSITORY)

@@ -17,6 +17,7 @@ struct flights {
     pthread_mutex_t lock; /* guards all below, and what struct flight says */
     struct flight *buckets[N_BUCKETS];
     unsigned n;
+    unsigned n_max; /* as told by who left last */
 };
 
 struct flights *flights_new(const struct flight_ops *ops)
@@ -134,7 +135,7 @@ void flight_land(struct flight *f)
     flight_unref(&f);
 }
 
-/* Home: stops what still has no answer and nobody waits for. */
+/* Home: stops what still has no answer and nobody waits for, if there are still too many. */
 static void on_drop(struct mail *m)
 {
     struct flight *f = (struct flight *)((char *)m - offsetof(struct flight, drop));
@@ -142,7 +143,7 @@ static void on_drop(struct mail *m)
 
     pthread_mutex_lock(&fs->lock);
     f->is_dropping = false;
-    bool is_lonely = !f->is_off && !f->waiters;
+    bool is_lonely = !f->is_off && !f->waiters && fs->n > fs->n_max;
     if (is_lonely)
         take_off_locked(f);
     pthread_mutex_unlock(&fs->lock);
@@ -200,6 +201,7 @@ void flights_join(struct flights *fs, struct slice key, void *arg, struct flight
 /* The last one has left: the answer would be kept for the next, unless there are too many. */
 static void maybe_drop_locked(struct flight *f, unsigned n_max)
 {
+    f->table->n_max = n_max;
     if (f->waiters || f->is_dropping || f->table->n <= n_max)
         return;
     f->is_dropping = true;

@@ -20,6 +20,7 @@
 #include "cache/manifest_type.h"
 #include "cache/tag.h"
 #include "mirrord/api_private.h"
+#include "mirrord/flight.h"
 #include "mirrord/states.h"
 #include "upstream/fetch.h"
 #include "upstream/upstream.h"
@@ -35,24 +36,14 @@ static const struct state_row STATES[] = {
 };
 _Static_assert(sizeof(STATES) / sizeof(STATES[0]) == QUESTION_STATE_MAX, "a row for every state");
 
-enum {
-    N_BUCKETS = 256,
-    N_HOLDS = 512,
-    MEDIA_TYPE_MAX = 255,
-    KEY_SIZE = 2 + NAME_HUB_SIZE + DIGEST_TEXT_SIZE
-};
+enum { N_HOLDS = 512, MEDIA_TYPE_MAX = 255, KEY_SIZE = 2 + NAME_HUB_SIZE + DIGEST_TEXT_SIZE };
 
 struct question {
-    struct pool_job job; /* first: verifying */
-    struct mail drop;    /* brings home that nobody waits */
-    struct worker *home;
+    struct pool_job job;  /* first: verifying */
+    struct flight flight; /* who waits for the answer */
     struct resolver *resolver;
-    struct question *next; /* in its bucket */
-    unsigned refs;         /* guarded by the resolver's lock: one of its own, one per waiter */
-    struct resolve_waiter *waiters; /* guarded by the resolver's lock */
     enum question_state state;
     enum resolve_kind kind;
-    bool is_dropping;  /* `drop` is on its way; guarded by the resolver's lock */
     bool is_head;      /* of the request that runs */
     bool is_confirmed; /* of a blob: the upstream began to send it */
     struct fetch *fetch;
@@ -66,10 +57,16 @@ struct question {
     size_t repo_len, reference_len;
     char repo[NAME_HUB_SIZE];
     char reference[DIGEST_TEXT_SIZE]; /* not NUL-terminated */
-    size_t key_len;
-    char key[KEY_SIZE];
 };
 _Static_assert(NAME_TAG_MAX < DIGEST_TEXT_SIZE, "a tag fits where a digest does");
+_Static_assert(KEY_SIZE <= FLIGHT_KEY_MAX, "the key fits");
+
+/* What a new question is about. */
+struct wish {
+    struct resolver *resolver;
+    enum resolve_kind kind;
+    struct slice repo, reference;
+};
 
 struct hold {
     struct digest key;
@@ -78,46 +75,14 @@ struct hold {
 
 struct resolver {
     struct api *api;
-    pthread_mutex_t lock; /* guards all below */
-    struct question *buckets[N_BUCKETS];
-    unsigned n_questions; /* in the buckets */
+    struct flights *questions;
+    pthread_mutex_t lock; /* guards the holds */
     struct hold holds[N_HOLDS];
 };
 
-struct resolver *resolver_new(struct api *api)
+static struct question *question_of(struct flight *f)
 {
-    struct resolver *r = xcalloc(1, sizeof(*r));
-
-    r->api = api;
-    pthread_mutex_init(&r->lock, NULL);
-    return r;
-}
-
-static void question_free(struct question *q)
-{
-    if (q->answer.manifest)
-        manifest_unref(&q->answer.manifest);
-    strbuf_fini(&q->body);
-    free(q);
-}
-
-void resolver_free(struct resolver **rr)
-{
-    struct resolver *r = *rr;
-
-    if (!r)
-        return;
-    *rr = NULL;
-    /* The workers have ended; what was being asked is never answered. */
-    for (size_t i = 0; i < N_BUCKETS; i++) {
-        while (r->buckets[i]) {
-            struct question *q = r->buckets[i];
-            r->buckets[i] = q->next;
-            question_free(q);
-        }
-    }
-    pthread_mutex_destroy(&r->lock);
-    free(r);
+    return (struct question *)((char *)f - offsetof(struct question, flight));
 }
 
 static struct slice repo_of(const struct question *q)
@@ -144,21 +109,9 @@ static bool is_tag(const struct question *q)
 static void question_goto(struct question *q, enum question_state next)
 {
     CHECK(STATES[q->state].next & TO(next));
-    log_debug("resolve", "%.*s: %s -> %s, turn of the %s", (int)q->key_len, q->key,
+    log_debug("resolve", "%.*s: %s -> %s, turn of the %s", (int)q->flight.key_len, q->flight.key,
               STATES[q->state].name, STATES[next].name, STATES[next].turn);
     q->state = next;
-}
-
-static void question_unref(struct question *q)
-{
-    struct resolver *r = q->resolver;
-
-    pthread_mutex_lock(&r->lock);
-    CHECK(q->refs > 0);
-    bool is_last = --q->refs == 0;
-    pthread_mutex_unlock(&r->lock);
-    if (is_last)
-        question_free(q);
 }
 
 /* --- holds ------------------------------------------------------------------------------------ */
@@ -205,16 +158,6 @@ bool resolve_is_held(struct resolver *r, struct slice repo, struct slice referen
     bool is_held = h->until_ms > 0 && digest_equal(&h->key, &key) && clock_mono_ms() < h->until_ms;
     pthread_mutex_unlock(&r->lock);
     return is_held;
-}
-
-/* FNV-1a; who makes keys meet only makes a chain of his own running questions longer. */
-static struct question **bucket_of(struct resolver *r, const char *key, size_t len)
-{
-    uint32_t hash = 2166136261u;
-
-    for (size_t i = 0; i < len; i++)
-        hash = (hash ^ (unsigned char)key[i]) * 16777619u;
-    return &r->buckets[hash % N_BUCKETS];
 }
 
 /* --- what an answer changes ------------------------------------------------------------------- */
@@ -286,52 +229,13 @@ static enum api_error unknown_of(const struct question *q)
 
 /* --- answering -------------------------------------------------------------------------------- */
 
-static void on_delivery(struct mail *m)
-{
-    struct resolve_waiter *w = (struct resolve_waiter *)m;
-    struct question *q = w->question;
-
-    /* The waiter may be gone when done returns. */
-    w->done(w->arg, &q->answer, w->is_first);
-    question_unref(q);
-}
-
-/* Takes the question off the table; nobody joins it any more. */
-static void take_off_locked(struct question *q)
-{
-    struct resolver *r = q->resolver;
-    struct question **at = bucket_of(r, q->key, q->key_len);
-
-    while (*at != q)
-        at = &(*at)->next;
-    *at = q->next;
-    CHECK(r->n_questions > 0);
-    r->n_questions--;
-}
-
-/* Takes it off the table and returns those who wait. */
-static struct resolve_waiter *take_waiters(struct question *q)
-{
-    struct resolver *r = q->resolver;
-
-    pthread_mutex_lock(&r->lock);
-    take_off_locked(q);
-    struct resolve_waiter *waiters = q->waiters;
-    q->waiters = NULL;
-    for (struct resolve_waiter *w = waiters; w; w = w->next)
-        w->is_taken = true;
-    pthread_mutex_unlock(&r->lock);
-    return waiters;
-}
-
 static void answer(struct question *q)
 {
     const struct api *api = q->resolver->api;
-    struct resolve_waiter *w;
 
     question_goto(q, QUESTION_ANSWERED);
     if (q->answer.error != API_ERROR_NONE && q->answer.error != unknown_of(q))
-        log_warning("resolve", "%.*s from upstream %s: %s", (int)q->key_len, q->key,
+        log_warning("resolve", "%.*s from upstream %s: %s", (int)q->flight.key_len, q->flight.key,
                     upstream_name(api->upstream), q->error.text);
     if (q->answer.manifest && q->answer.is_kept)
         manifests_keep(api->manifests, repo_of(q), q->answer.manifest, upstream_name(api->upstream),
@@ -342,14 +246,7 @@ static void answer(struct question *q)
         learn_tag(q);
     else
         learn_digest(q);
-    w = take_waiters(q);
-    while (w) {
-        struct resolve_waiter *next = w->next;
-        w->mail.fn = on_delivery;
-        worker_post(w->home, &w->mail);
-        w = next;
-    }
-    question_unref(q);
+    flight_land(&q->flight);
 }
 
 static void fail(struct question *q, enum api_error error)
@@ -529,127 +426,109 @@ static void on_done(void *arg, const struct fetch_result *result)
 
 /* --- joining ---------------------------------------------------------------------------------- */
 
-static bool are_too_many_locked(const struct resolver *r)
+static struct flight *make_question(void *arg)
 {
-    return r->n_questions > api_settings_now(r->api)->questions_max;
+    const struct wish *wish = arg;
+    struct question *q = xcalloc(1, sizeof(*q));
+
+    CHECK(wish->repo.len <= sizeof(q->repo) && wish->reference.len <= sizeof(q->reference));
+    q->resolver = wish->resolver;
+    q->kind = wish->kind;
+    q->max_bytes = api_settings_now(wish->resolver->api)->manifest_max_bytes;
+    strbuf_init(&q->body);
+    q->repo_len = wish->repo.len;
+    memcpy(q->repo, wish->repo.ptr, wish->repo.len);
+    q->reference_len = wish->reference.len;
+    memcpy(q->reference, wish->reference.ptr, wish->reference.len);
+    return &q->flight;
 }
 
-/* Home: gives up a question that still has no answer and that nobody waits for. */
-static void on_drop(struct mail *m)
+static void start_question(struct flight *f)
 {
-    struct question *q = (struct question *)((char *)m - offsetof(struct question, drop));
-    struct resolver *r = q->resolver;
+    struct question *q = question_of(f);
 
-    pthread_mutex_lock(&r->lock);
-    q->is_dropping = false;
-    bool is_dropped = q->state == QUESTION_ASKING && !q->waiters && are_too_many_locked(r);
-    if (is_dropped)
-        take_off_locked(q);
-    pthread_mutex_unlock(&r->lock);
-    if (is_dropped) {
-        question_goto(q, QUESTION_ANSWERED);
-        fetch_cancel(&q->fetch);
-        question_unref(q);
-    }
-    question_unref(q);
+    ask(q, q->kind == RESOLVE_TAG_HEAD || q->kind == RESOLVE_DIGEST_HEAD);
+}
+
+/* What is being verified comes to its end soon. */
+static bool stop_question(struct flight *f)
+{
+    struct question *q = question_of(f);
+
+    if (q->state != QUESTION_ASKING)
+        return false;
+    question_goto(q, QUESTION_ANSWERED);
+    fetch_cancel(&q->fetch);
+    return true;
+}
+
+static void free_question(struct flight *f)
+{
+    struct question *q = question_of(f);
+
+    if (q->answer.manifest)
+        manifest_unref(&q->answer.manifest);
+    strbuf_fini(&q->body);
+    free(q);
+}
+
+static const struct flight_ops QUESTION_OPS = {make_question, start_question, stop_question,
+                                               free_question};
+
+struct resolver *resolver_new(struct api *api)
+{
+    struct resolver *r = xcalloc(1, sizeof(*r));
+
+    r->api = api;
+    r->questions = flights_new(&QUESTION_OPS);
+    pthread_mutex_init(&r->lock, NULL);
+    return r;
+}
+
+void resolver_free(struct resolver **rr)
+{
+    struct resolver *r = *rr;
+
+    if (!r)
+        return;
+    *rr = NULL;
+    flights_free(&r->questions);
+    pthread_mutex_destroy(&r->lock);
+    free(r);
 }
 
 /* GET and HEAD of a tag are one question: whichever answer comes tells the digest. */
-static size_t make_key(enum resolve_kind kind, struct slice repo, struct slice reference,
-                       char out[KEY_SIZE])
+static size_t make_key(const struct wish *wish, char out[KEY_SIZE])
 {
     static const char *const MARKS[] = {":", ":", "?", "@", "#"};
     _Static_assert(sizeof(MARKS) / sizeof(MARKS[0]) == RESOLVE_KIND_MAX, "a mark for each kind");
-    int len =
-        snprintf(out, KEY_SIZE, "%.*s%s%.*s", SLICE_ARG(repo), MARKS[kind], SLICE_ARG(reference));
+    int len = snprintf(out, KEY_SIZE, "%.*s%s%.*s", SLICE_ARG(wish->repo), MARKS[wish->kind],
+                       SLICE_ARG(wish->reference));
 
     CHECK(len > 0 && len < KEY_SIZE);
     return (size_t)len;
 }
 
-static struct question *question_new(struct resolver *r, enum resolve_kind kind, struct slice repo,
-                                     struct slice reference)
+static void on_answer(void *arg, struct flight *f, bool is_first)
 {
-    struct question *q = xcalloc(1, sizeof(*q));
+    struct resolve_waiter *w = arg;
 
-    CHECK(repo.len <= sizeof(q->repo) && reference.len <= sizeof(q->reference));
-    q->resolver = r;
-    q->refs = 1;
-    q->home = worker_current();
-    q->drop.fn = on_drop;
-    q->kind = kind;
-    q->max_bytes = api_settings_now(r->api)->manifest_max_bytes;
-    strbuf_init(&q->body);
-    q->repo_len = repo.len;
-    memcpy(q->repo, repo.ptr, repo.len);
-    q->reference_len = reference.len;
-    memcpy(q->reference, reference.ptr, reference.len);
-    q->key_len = make_key(kind, repo, reference, q->key);
-    return q;
-}
-
-static struct question *find_locked(struct question *q, const char *key, size_t len)
-{
-    while (q && (q->key_len != len || memcmp(q->key, key, len) != 0))
-        q = q->next;
-    return q;
+    w->done(w->arg, &question_of(f)->answer, is_first);
 }
 
 void resolve_ask(struct resolver *r, enum resolve_kind kind, struct slice repo,
                  struct slice reference, struct resolve_waiter *w)
 {
+    struct wish wish = {r, kind, repo, reference};
     char key[KEY_SIZE];
-    size_t len = make_key(kind, repo, reference, key);
-    struct question **bucket = bucket_of(r, key, len);
 
     CHECK(kind < RESOLVE_KIND_MAX && r->api->upstream);
-    w->home = worker_current();
-    w->is_taken = false;
-    pthread_mutex_lock(&r->lock);
-    struct question *q = find_locked(*bucket, key, len);
-    w->is_first = q == NULL;
-    if (!q) {
-        q = question_new(r, kind, repo, reference);
-        q->next = *bucket;
-        *bucket = q;
-        r->n_questions++;
-    }
-    q->refs++;
-    w->question = q;
-    w->next = q->waiters;
-    q->waiters = w;
-    pthread_mutex_unlock(&r->lock);
-    if (w->is_first)
-        ask(q, kind == RESOLVE_TAG_HEAD || kind == RESOLVE_DIGEST_HEAD);
-}
-
-/* The last one has left: its answer would be kept for the next, unless there are too many. */
-static void maybe_drop_locked(struct question *q)
-{
-    struct resolver *r = q->resolver;
-
-    if (q->waiters || q->is_dropping || !are_too_many_locked(r))
-        return;
-    q->is_dropping = true;
-    q->refs++;
-    worker_post(q->home, &q->drop);
+    w->flight.done = on_answer;
+    w->flight.arg = w;
+    flights_join(r->questions, (struct slice){key, make_key(&wish, key)}, &wish, &w->flight);
 }
 
 bool resolve_leave(struct resolver *r, struct resolve_waiter *w)
 {
-    struct resolve_waiter **at;
-
-    pthread_mutex_lock(&r->lock);
-    bool can_leave = !w->is_taken;
-    if (can_leave) {
-        at = &w->question->waiters;
-        while (*at != w)
-            at = &(*at)->next;
-        *at = w->next;
-        maybe_drop_locked(w->question);
-    }
-    pthread_mutex_unlock(&r->lock);
-    if (can_leave)
-        question_unref(w->question);
-    return can_leave;
+    return flights_leave(r->questions, &w->flight, api_settings_now(r->api)->questions_max);
 }

@@ -1,11 +1,11 @@
 /*
  * Questions to the upstream: what is behind this tag, what is this manifest, does this repository
- * have a blob that is here already. However
- * many requests on however many workers have the same question, it is asked once; all of them get
- * the one answer. What the upstream says is verified and remembered here, so that askers only read.
+ * have a blob that is here already. However many requests on however many workers have the same
+ * question, it is asked once; all of them get the one answer. What the upstream says is verified
+ * and remembered here, so that askers only read.
  *
  * A question belongs to the worker that asked first; it goes on when its askers leave (the answer
- * is worth keeping). The table of running questions and the holds sit behind one short lock.
+ * is worth keeping; mirrord/flight.h). The holds sit behind one short lock.
  * Memory: one manifest_max_bytes per running question, of which there are at most as many as
  * requests; a fixed table of holds.
  *
@@ -22,12 +22,11 @@
 
 #include "base/digest.h"
 #include "base/slice.h"
-#include "base/worker.h"
 #include "mirrord/api_error.h"
+#include "mirrord/flight.h"
 
 struct api;
 struct manifest;
-struct question;
 struct resolver;
 
 /* A question with a body in its answer also answers those who asked for the facts only. */
@@ -54,12 +53,7 @@ struct resolve_answer {
 
 /* One asker; embedded in its story. */
 struct resolve_waiter {
-    struct mail mail; /* first */
-    struct resolve_waiter *next;
-    struct question *question;
-    struct worker *home;
-    bool is_first; /* it caused the question */
-    bool is_taken; /* the answer is on its way; guarded by the resolver's lock */
+    struct flight_waiter flight; /* the resolver's */
     void (*done)(void *arg, const struct resolve_answer *answer, bool is_first);
     void *arg;
 };

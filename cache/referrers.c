@@ -191,12 +191,13 @@ static void finish_answer(struct story *s)
     a->has_more = referrers_page_has_more(s->page);
     a->list = referrers_page_take(s->page);
     a->has_subject = has_subject(s);
-    a->has_kept = find_none(s->referrers, q->repo, &q->subject, &a->kept_at_s);
+    a->has_kept = find_none(s->referrers, q->repo, &q->subject, &a->kept.fetched_at_s);
     if (a->has_kept)
         return;
-    a->has_kept = referrer_entry_read_upstream(s->referrers->layout, q->repo, &q->subject,
-                                               q->kept_max_bytes, &s->kept, &a->kept_at_s) == 0;
-    a->kept = (struct slice){s->kept.ptr, s->kept.len};
+    a->has_kept =
+        referrer_entry_read_upstream(s->referrers->layout, q->repo, &q->subject, q->kept_max_bytes,
+                                     &s->kept, &a->kept.fetched_at_s) == 0;
+    a->kept.body = (struct slice){s->kept.ptr, s->kept.len};
 }
 
 /* Pool thread; the first of those who are served: true when it has been told. */
@@ -380,8 +381,7 @@ static void on_kept(struct errand *e)
 }
 
 void referrers_keep_upstream(struct referrers *rs, struct slice repo, const struct digest *subject,
-                             struct slice body, int64_t fetched_at_s, void (*done)(void *arg),
-                             void *arg)
+                             const struct referrers_kept *kept, void (*done)(void *arg), void *arg)
 {
     struct keeping *k = xcalloc(1, sizeof(*k));
 
@@ -389,8 +389,8 @@ void referrers_keep_upstream(struct referrers *rs, struct slice repo, const stru
     k->referrers = rs;
     k->repo = xmemdup0(repo.ptr, repo.len);
     k->subject = *subject;
-    strbuf_add_slice(&k->body, body);
-    k->fetched_at_s = fetched_at_s;
+    strbuf_add_slice(&k->body, kept->body);
+    k->fetched_at_s = kept->fetched_at_s;
     k->done = done;
     k->arg = arg;
     errand_submit(rs->errands, &k->errand, do_keep, on_kept);

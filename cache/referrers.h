@@ -37,15 +37,18 @@ struct referrers_query {
     size_t kept_max_bytes;     /* a kept answer of the upstream that is larger is none */
 };
 
+/* What the upstream said about a subject: an image index, empty when there are none; and when. */
+struct referrers_kept {
+    struct slice body;
+    int64_t fetched_at_s;
+};
+
 struct referrers_answer {
     struct referrer_list *list; /* sorted, without doubles; the callee owns it */
     bool has_more;              /* behind the last one */
     bool has_subject;           /* the repository has the subject itself */
-    /* The kept answer of the upstream, as it was given to referrers_keep_upstream: an image index;
-     * empty when it had none. Valid during the call. */
     bool has_kept;
-    struct slice kept;
-    int64_t kept_at_s;
+    struct referrers_kept kept; /* as given to referrers_keep_upstream; valid during the call */
 };
 
 /* rc 0 with an answer, or a negative errno; on the worker that asked. */
@@ -54,11 +57,10 @@ typedef void (*referrers_fn)(void *arg, int rc, const struct referrers_answer *a
 void referrers_list(struct referrers *rs, const struct referrers_query *q, referrers_fn done,
                     void *arg);
 
-/* Keeps the upstream's answer, off the loop; a failure is logged only. An empty one (there are
- * none) is kept in memory alone. done(arg) on the worker that asked; may be NULL. A worker's thread
+/* Keeps a copy of the upstream's answer, off the loop; a failure is logged only. An empty one is
+ * kept in memory alone. done(arg) on the worker that asked; may be NULL. A worker's thread
  * only. */
 void referrers_keep_upstream(struct referrers *rs, struct slice repo, const struct digest *subject,
-                             struct slice body, int64_t fetched_at_s, void (*done)(void *arg),
-                             void *arg);
+                             const struct referrers_kept *kept, void (*done)(void *arg), void *arg);
 
 #endif

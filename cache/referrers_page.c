@@ -18,12 +18,14 @@
 #include "cache/referrers_update.h"
 
 #define ENTRIES_PER_STEP 256
+#define BYTES_PER_STEP (4u << 20)
 
 struct referrers_page {
     struct layout *layout;
     const struct referrers_query *query;
     char last[REFERRER_ENTRY_NAME_SIZE]; /* the name of the last entry that was looked at, or "" */
     struct referrer_list *list;
+    size_t n_bytes; /* read in this step */
     bool has_more;
 };
 
@@ -167,6 +169,7 @@ static int look_at(struct referrers_page *p, const char *name, struct error *err
         rc = 1;
     else
         error_sys(err, rc, "read entry %s", name);
+    p->n_bytes += referrer_list_bytes(one);
     referrer_list_free(&one);
     return rc;
 }
@@ -177,7 +180,12 @@ int referrers_page_step(struct referrers_page *p, struct error *err)
     struct repo_names *names = next_names(p, &rc, err);
     bool has_more = names->has_more;
 
+    p->n_bytes = 0;
     for (size_t i = 0; rc == 0 && i < names->n; i++) {
+        if (p->n_bytes > BYTES_PER_STEP) {
+            has_more = true;
+            break;
+        }
         int more = look_at(p, names->names[i], err);
         CHECK(snprintf(p->last, sizeof(p->last), "%s", names->names[i]) < (int)sizeof(p->last));
         if (more < 0)

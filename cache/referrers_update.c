@@ -22,7 +22,8 @@
 
 /* In one step, so that no pool thread is taken for long. */
 #define NAMES_PER_STEP 4096
-#define READS_PER_STEP 64
+#define READS_PER_STEP 16
+#define BYTES_PER_STEP (4u << 20)
 
 enum phase { PHASE_LOOK, PHASE_WALK, PHASE_PRUNE, PHASE_STORE, PHASE_OVER, PHASE_MAX };
 
@@ -34,6 +35,7 @@ struct referrers_update {
     struct referrers_known before, now;
     int64_t now_ns;      /* when the walk began, by the clock of the file system; 0: not known */
     size_t n_known;      /* revisions met that `before` has */
+    size_t n_bytes;      /* read in this step */
     bool has_unread;     /* a revision that is to be tried again */
     enum digest_alg alg; /* of the folder that is open, or the next */
     DIR *folder;
@@ -157,6 +159,7 @@ static int read_revision(struct referrers_update *u, const struct digest *d, str
         if (rc == 0)
             referrers_known_add(&u->now, d);
     }
+    u->n_bytes += body.len;
     strbuf_fini(&descriptor);
     strbuf_fini(&body);
     return rc;
@@ -203,7 +206,10 @@ static int step_walk(struct referrers_update *u, struct error *err)
     int rc = open_folder(u, referrers_known_folder(u->layout, slice_of(u->repo), u->alg), err);
     unsigned n_reads = 0;
 
-    for (unsigned i = 0; rc > 0 && i < NAMES_PER_STEP && n_reads < READS_PER_STEP; i++) {
+    u->n_bytes = 0;
+    for (unsigned i = 0; rc > 0 && i < NAMES_PER_STEP; i++) {
+        if (n_reads == READS_PER_STEP || u->n_bytes > BYTES_PER_STEP)
+            break;
         entry = readdir(u->folder);
         if (!entry)
             break;

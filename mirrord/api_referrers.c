@@ -378,7 +378,7 @@ static void note_answer(struct referrers_wait *w, const struct referrers_answer 
     w->has_kept = w->can_ask && a->has_kept;
     w->is_known = w->has_kept || a->has_subject || referrer_list_count(a->list) > 0;
     if (w->has_kept && !w->flight)
-        strbuf_add_slice(&w->kept, a->kept);
+        strbuf_add_slice(&w->kept, a->kept.body);
 }
 
 static void on_listed(void *arg, int rc, const struct referrers_answer *a)
@@ -392,7 +392,7 @@ static void on_listed(void *arg, int rc, const struct referrers_answer *a)
         wait_end(w);
     } else if (rc < 0) {
         refuse(w, API_ERROR_STORAGE, 0);
-    } else if (!w->can_ask || w->has_asked || is_fresh(w, a->kept_at_s)) {
+    } else if (!w->can_ask || w->has_asked || is_fresh(w, a->kept.fetched_at_s)) {
         merge(w);
     } else if (w->is_known && referrers_ask_is_held(w->api, repo_of(w), &w->subject)) {
         w->origin = API_ORIGIN_STALE;

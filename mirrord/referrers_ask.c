@@ -15,6 +15,7 @@
 #include "cache/manifest.h"
 #include "cache/referrers.h"
 #include "mirrord/api_private.h"
+#include "mirrord/precedence.h"
 #include "mirrord/referrer_page.h"
 #include "mirrord/resolve.h"
 #include "mirrord/states.h"
@@ -153,12 +154,13 @@ static void on_kept(void *arg)
 /* The list is complete. */
 static void keep(struct question *q)
 {
-    struct slice text = {q->text.ptr, q->text.len};
+    struct referrers_kept kept = {SLICE_NONE, clock_wall_s()};
 
+    if (referrer_list_count(q->list))
+        kept.body = (struct slice){q->text.ptr, q->text.len};
     ask_goto(q, ASK_KEEPING);
-    referrers_keep_upstream(cache_referrers(q->api->cache), repo_of(q), &q->subject,
-                            referrer_list_count(q->list) ? text : SLICE_NONE, clock_wall_s(),
-                            on_kept, q);
+    referrers_keep_upstream(cache_referrers(q->api->cache), repo_of(q), &q->subject, &kept, on_kept,
+                            q);
 }
 
 /* --- reading: a pool thread ------------------------------------------------------------------- */
@@ -254,7 +256,11 @@ static void ask_schema(struct question *q)
     char *tag = xasprintf("%s-%.*s", digest_alg_name(q->subject.alg), SCHEMA_HEX_MAX, hex);
     q->waiter.done = on_schema;
     q->waiter.arg = q;
-    resolve_ask(q->api->resolver, RESOLVE_TAG_GET, repo_of(q), slice_of(tag), &q->waiter);
+    /* A rule of its own for such tags may forbid it. */
+    if (precedence_can_ask(q->api, repo_of(q), slice_of(tag)))
+        resolve_ask(q->api->resolver, RESOLVE_TAG_GET, repo_of(q), slice_of(tag), &q->waiter);
+    else
+        keep(q);
     free(tag);
 }
 

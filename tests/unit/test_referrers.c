@@ -48,8 +48,8 @@ static void on_told(void *arg, int rc, const struct referrers_answer *answer)
         a->has_more = answer->has_more;
         a->has_subject = answer->has_subject;
         a->has_kept = answer->has_kept;
-        a->kept_at_s = answer->kept_at_s;
-        snprintf(a->kept, sizeof(a->kept), "%.*s", SLICE_ARG(answer->kept));
+        a->kept_at_s = answer->kept.fetched_at_s;
+        snprintf(a->kept, sizeof(a->kept), "%.*s", SLICE_ARG(answer->kept.body));
     }
     moment_come(&a->over);
 }
@@ -497,8 +497,10 @@ static void do_keep(void *arg)
 {
     struct keep *k = arg;
 
-    referrers_keep_upstream(cache_referrers(k->place->cache), SLICE(REPO), &k->subject, k->body,
-                            k->at_s, on_kept, k);
+    struct referrers_kept kept = {k->body, k->at_s};
+
+    referrers_keep_upstream(cache_referrers(k->place->cache), SLICE(REPO), &k->subject, &kept,
+                            on_kept, k);
 }
 
 static void keep(struct place *p, const struct digest *subject, const char *body, int64_t at_s)

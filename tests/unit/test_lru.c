@@ -177,11 +177,37 @@ static void test_threads(void **state)
     assert_int_equal(n_alive, 0);
 }
 
+static void do_add(struct lru_item *it, void *arg)
+{
+    ((struct thing *)it)->value += *(unsigned *)arg;
+}
+
+/* A change finds what is there, and makes it no younger. */
+static void test_change(void **state)
+{
+    struct lru *l = lru_new(&THINGS, 2, 1);
+    unsigned key = 0, more = 40, v;
+
+    (void)state;
+    assert_false(lru_change(l, hash_of(key), &key, do_add, &more));
+    put(l, 0, 2, 1);
+    put(l, 1, 1, 1);
+    assert_true(lru_change(l, hash_of(key), &key, do_add, &more));
+    put(l, 2, 2, 1);
+    assert_false(find(l, 0, &v));
+    key = 1;
+    assert_true(lru_change(l, hash_of(key), &key, do_add, &more));
+    assert_true(find(l, 1, &v));
+    assert_int_equal(v, 41);
+    lru_free(&l);
+    assert_int_equal(n_alive, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order), cmocka_unit_test(test_put_new), cmocka_unit_test(test_cost),
-        cmocka_unit_test(test_many),  cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_many),  cmocka_unit_test(test_threads), cmocka_unit_test(test_change),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

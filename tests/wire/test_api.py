@@ -110,6 +110,7 @@ def test_cache_status(mirror, image):
     digest = image.layers[0]["digest"]
     first = mirror.blob(digest)["cache-status"]
     mirror.wait_kept(digest)
+    wait_until(lambda: mirror.metric("mirrord_fills_running") == 0, "the fill is over")
     second = mirror.blob(digest)["cache-status"]
     assert "fwd=" in first and "hit" not in first
     assert re.fullmatch(r"[^;,]+; ?hit.*", second)

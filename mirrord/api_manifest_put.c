@@ -2,8 +2,9 @@
  * PUT /v2/<name>/manifests/<tag or digest>[?tag=a&tag=b].
  *
  *   READING   the body comes in; the memory for it grows with what came
- *   PUSHING   on the pool: it is judged, its references are looked at; if all is well it is stored,
- *             linked and tagged, each durably before the next, so that no tag points to nothing
+ *   PUSHING   on the pool: it is judged, its references are looked at, some in one turn; if all is
+ *             well it is stored, linked and tagged, each durably before the next, so that no tag
+ *             points to nothing
  *   FETCHING  the upstream brings what is referenced and only it has; then PUSHING again
  *   OVER      answered, or the client has left
  *
@@ -66,7 +67,10 @@ struct manifest_put {
     bool has_tag; /* the first of them is the reference */
     struct push_manifest manifest;
     struct push_refs refs;
-    bool is_read;     /* the manifest has been judged */
+    bool is_read;  /* the manifest has been judged */
+    bool is_held;  /* the collector keeps off, by `hold`; also between two turns of the pool */
+    bool has_more; /* references to look at, in the next turn */
+    unsigned hold;
     bool has_fetched; /* what the upstream has is here now */
     struct push_fetch *fetch;
     /* What it came to. */
@@ -99,6 +103,7 @@ static void free_put(void *arg)
 {
     struct manifest_put *p = arg;
 
+    CHECK(!p->is_held);
     push_refs_fini(&p->refs);
     strbuf_fini(&p->body);
     strbuf_fini(&p->tags);
@@ -211,15 +216,16 @@ static enum api_error keep_locked(struct manifest_put *p)
     return rc < 0 ? storage_failed(p, rc, &err) : API_ERROR_NONE;
 }
 
-/* Looks at what it references. */
+/* Looks at what it references, or at some of it: then has_more. */
 static enum api_error check_refs(struct manifest_put *p)
 {
     char digest[DIGEST_TEXT_SIZE];
     struct error err;
 
     int rc = push_refs_check(&p->refs, &err);
-    if (rc < 0)
-        return storage_failed(p, rc, &err);
+    p->has_more = rc > 0;
+    if (rc != 0)
+        return rc < 0 ? storage_failed(p, rc, &err) : API_ERROR_NONE;
     const struct push_ref *lie = push_refs_find_lie(&p->refs);
     if (lie) {
         digest_format(&lie->told.digest, digest);
@@ -248,20 +254,39 @@ static enum api_error read_manifest(struct manifest_put *p)
     return error;
 }
 
+static void hold(struct manifest_put *p)
+{
+    struct vouches *vouches = cache_vouches(p->api->cache);
+
+    if (!p->is_held) {
+        p->hold = vouch_hold(vouches);
+        vouch_for(vouches, &p->manifest.digest);
+    }
+    p->is_held = true;
+}
+
+static void release(struct manifest_put *p)
+{
+    if (p->is_held)
+        vouch_release(cache_vouches(p->api->cache), p->hold);
+    p->is_held = false;
+}
+
+/* One turn. */
 static void do_push(struct pool_job *job)
 {
     struct manifest_put *p = (struct manifest_put *)job;
-    struct vouches *vouches = cache_vouches(p->api->cache);
 
     p->error = p->is_read ? API_ERROR_NONE : read_manifest(p);
     if (p->error != API_ERROR_NONE)
         return;
-    unsigned hold = vouch_hold(vouches);
-    vouch_for(vouches, &p->manifest.digest);
+    hold(p);
     p->error = check_refs(p);
+    if (p->has_more)
+        return;
     if (p->error == API_ERROR_NONE)
         p->error = keep_locked(p);
-    vouch_release(vouches, hold);
+    release(p);
 }
 
 /* --- home again ------------------------------------------------------------------------------- */
@@ -305,7 +330,13 @@ static void on_pushed(struct pool_job *job)
 {
     struct manifest_put *p = (struct manifest_put *)job;
 
-    if (p->error == API_ERROR_NONE) {
+    if (p->has_more && p->txn) {
+        pool_submit(p->api->pool, &p->job, worker_current());
+        return;
+    }
+    if (p->has_more)
+        release(p);
+    else if (p->error == API_ERROR_NONE) {
         metric_inc(METRIC_PUSH_MANIFESTS);
         forget_holds(p);
     }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -14,13 +15,13 @@
 #include "cache/store.h"
 #include "cache/vouch.h"
 
-enum { MISSING_TOLD_MAX = 20 /* digests in one error text */ };
+enum { CHECKS_PER_CALL = 256 /* each is a few calls of the file system */ };
 
 void push_refs_clear(struct push_refs *rs)
 {
     for (size_t i = 0; i < rs->n; i++)
         manifest_unref(&rs->items[i].manifest);
-    rs->n = 0;
+    rs->n = rs->n_checked = 0;
 }
 
 void push_refs_fini(struct push_refs *rs)
@@ -69,14 +70,14 @@ size_t push_refs_missing(const struct push_refs *rs, struct strbuf *list)
     for (size_t i = 0; i < rs->n; i++) {
         if (!push_ref_is_missing(&rs->items[i]))
             continue;
-        if (list && n < MISSING_TOLD_MAX) {
+        if (list && n < PUSH_REFS_TOLD_MAX) {
             digest_format(&rs->items[i].told.digest, digest);
             strbuf_addf(list, "%s%s", n > 0 ? ", " : "", digest);
         }
         n++;
     }
-    if (list && n > MISSING_TOLD_MAX)
-        strbuf_addf(list, " and %zu more", n - MISSING_TOLD_MAX);
+    if (list && n > PUSH_REFS_TOLD_MAX)
+        strbuf_addf(list, " and %zu more", n - PUSH_REFS_TOLD_MAX);
     return n;
 }
 
@@ -155,14 +156,14 @@ static char *read_child(struct push_refs *rs, const struct push_ref *ref)
 
 /* Adds what a mirrored child references: it is going to be pushed together with it, as far as it
  * is here. The rest stays with the upstream, which has the whole. */
-static void expand(struct push_refs *rs, size_t i, size_t *budget)
+static void expand(struct push_refs *rs, size_t i)
 {
     size_t n_before = rs->n;
     const struct push_ref *ref = &rs->items[i];
 
-    if (ref->size > *budget)
+    if (ref->size > rs->below_left)
         return;
-    *budget -= ref->size;
+    rs->below_left -= ref->size;
     char *bytes = ref->manifest ? NULL : read_child(rs, ref);
     struct slice body = {bytes, ref->size};
     struct manifest_facts facts;
@@ -189,22 +190,37 @@ static void drop_below(struct push_refs *rs)
     rs->n = n;
 }
 
+/* The next one, and what lies below it. */
+static int check_next(struct push_refs *rs, struct error *err)
+{
+    size_t i = rs->n_checked++;
+
+    int rc = check_one(rs, &rs->items[i], err);
+    if (rc < 0)
+        return rc;
+    const struct push_ref *ref = &rs->items[i];
+    bool is_mirrored_child = ref->state == PUSH_REF_READY && !ref->is_pushed &&
+                             ref->told.kind == MANIFEST_REF_CHILD && ref->kind == LINK_REVISION;
+    if (is_mirrored_child)
+        expand(rs, i);
+    return 0;
+}
+
 int push_refs_check(struct push_refs *rs, struct error *err)
 {
-    size_t budget = rs->below_max_bytes;
+    int rc = 0;
 
-    drop_below(rs);
-    for (size_t i = 0; i < rs->n; i++) {
-        int rc = check_one(rs, &rs->items[i], err);
-        if (rc < 0)
-            return rc;
-        const struct push_ref *ref = &rs->items[i];
-        bool is_mirrored_child = ref->state == PUSH_REF_READY && !ref->is_pushed &&
-                                 ref->told.kind == MANIFEST_REF_CHILD && ref->kind == LINK_REVISION;
-        if (is_mirrored_child)
-            expand(rs, i, &budget);
+    if (rs->n_checked == 0) {
+        drop_below(rs);
+        rs->below_left = rs->below_max_bytes;
     }
-    return 0;
+    for (size_t i = 0; rc == 0 && rs->n_checked < rs->n; i++) {
+        if (i == CHECKS_PER_CALL)
+            return 1;
+        rc = check_next(rs, err);
+    }
+    rs->n_checked = 0;
+    return rc;
 }
 
 /* --- taking ----------------------------------------------------------------------------------- */
@@ -230,7 +246,7 @@ static int take_one(struct push_refs *rs, struct push_ref *ref, const struct ori
 {
     int rc = 0;
 
-    if (ref->is_pushed)
+    if (ref->is_pushed || ref->is_again)
         return 0;
     /* Somebody else may be about to give it its name. What has a pushed link had it before. */
     if (!ref->manifest)
@@ -242,10 +258,41 @@ static int take_one(struct push_refs *rs, struct push_ref *ref, const struct ori
     return links_add_layer_now(cache_links(rs->cache), rs->repo, &ref->told.digest, origin, err);
 }
 
+static int compare(const void *pa, const void *pb)
+{
+    const struct push_ref *a = *(const struct push_ref *const *)pa;
+    const struct push_ref *b = *(const struct push_ref *const *)pb;
+    int order = memcmp(&a->told.digest, &b->told.digest, sizeof(a->told.digest));
+
+    if (order == 0)
+        order = (int)a->kind - (int)b->kind;
+    return order ? order : (a > b) - (a < b);
+}
+
+/* Nothing keeps a manifest from naming the same layer ten thousand times: each is taken once, where
+ * it stands last. */
+static void note_doubles(struct push_refs *rs)
+{
+    struct push_ref **sorted = xmalloc((rs->n + 1) * sizeof(struct push_ref *));
+    size_t n = 0;
+
+    for (size_t i = 0; i < rs->n; i++)
+        if (rs->items[i].state == PUSH_REF_READY)
+            sorted[n++] = &rs->items[i];
+    qsort(sorted, n, sizeof(struct push_ref *), compare);
+    for (size_t i = 0; i < n; i++) {
+        const struct push_ref *next = i + 1 < n ? sorted[i + 1] : NULL;
+        sorted[i]->is_again = next && next->kind == sorted[i]->kind &&
+                              digest_equal(&next->told.digest, &sorted[i]->told.digest);
+    }
+    free(sorted);
+}
+
 int push_refs_take(struct push_refs *rs, int64_t now_s, struct error *err)
 {
     struct origin origin = {.is_pushed = true, .at_s = now_s};
 
+    note_doubles(rs);
     /* Below stands behind. */
     for (size_t i = rs->n; i-- > 0;) {
         if (rs->items[i].state != PUSH_REF_READY)

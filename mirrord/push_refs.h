@@ -22,6 +22,8 @@
 #include "cache/link.h"
 #include "cache/manifest_scan.h"
 
+#define PUSH_REFS_TOLD_MAX 20 /* missing ones that are told by name */
+
 struct cache;
 struct manifest;
 
@@ -42,6 +44,7 @@ struct push_ref {
     bool is_confirmed; /* the upstream says that this repository has it */
     enum link_kind kind;
     bool is_pushed;            /* its link is a pushed one already */
+    bool is_again;             /* taking: the same one stands further back, too */
     uint64_t size;             /* the real one */
     struct manifest *manifest; /* of a child that the upstream told; or NULL */
     bool has_upstream_size;
@@ -56,6 +59,8 @@ struct push_refs {
     size_t below_max_bytes;    /* of all children read to find those below */
     struct push_ref *items;
     size_t n, n_room;
+    size_t n_checked;  /* looked at in the check that is under way */
+    size_t below_left; /* of below_max_bytes, in that check */
 };
 
 void push_refs_fini(struct push_refs *rs);
@@ -64,8 +69,9 @@ int push_refs_add(void *rs, const struct manifest_ref *ref);
 /* Forgets all. */
 void push_refs_clear(struct push_refs *rs);
 
-/* Looks at all of them (again). The collector keeps off what was found, see vouch_hold. 0, or a
- * negative errno: the storage failed. */
+/* Looks at all of them (again), a few in one call, so that nobody keeps a thread of the pool to
+ * himself. The collector keeps off what was found, see vouch_hold. 0: that was the last; 1: there
+ * are more, call it again; or a negative errno: the storage failed. */
 int push_refs_check(struct push_refs *rs, struct error *err);
 /* Whether the push cannot be without it: foreign layers may lie elsewhere for good. */
 bool push_ref_is_missing(const struct push_ref *ref);

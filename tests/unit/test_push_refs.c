@@ -163,6 +163,35 @@ static void test_list(void **state)
     push_refs_fini(&rs);
 }
 
+/* A manifest may name the same ones again and again. They are looked at some at a time, and each is
+ * taken once, the last one: what lies below stands behind. */
+static void test_again_and_again(void **state)
+{
+    struct digest first = add_blob(21, 10, &MIRRORED), second = add_blob(22, 20, &MIRRORED);
+    struct push_refs rs = new_refs();
+    unsigned n_calls = 1, n_taken = 0;
+    int rc;
+
+    (void)state;
+    for (unsigned i = 0; i < 1000; i++)
+        add_ref(&rs, MANIFEST_REF_LAYER, i % 2 ? &second : &first, i % 3 ? 0 : 10 + i % 2 * 10);
+    add_ref(&rs, MANIFEST_REF_LAYER, &second, 21); /* a lie is not taken instead */
+    while ((rc = push_refs_check(&rs, NULL)) == 1)
+        n_calls++;
+    assert_int_equal(rc, 0);
+    assert_in_range(n_calls, 2, 100);
+    assert_ptr_equal(push_refs_find_lie(&rs), &rs.items[1000]);
+    assert_int_equal(push_refs_take(&rs, 11, NULL), 0);
+    assert_true(is_pushed(&first, LINK_LAYER) && is_pushed(&second, LINK_LAYER));
+    for (size_t i = 0; i < 1000; i++)
+        n_taken += !rs.items[i].is_again;
+    assert_int_equal(n_taken, 2);
+    assert_false(rs.items[998].is_again || rs.items[999].is_again);
+    /* From the beginning. */
+    assert_int_equal(push_refs_check(&rs, NULL), 1);
+    push_refs_fini(&rs);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -185,6 +214,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_states, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_below, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_list, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_again_and_again, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

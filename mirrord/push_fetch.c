@@ -40,6 +40,7 @@ struct push_fetch {
     struct push_refs *refs;
     size_t next; /* reference to be looked at */
     unsigned n_busy;
+    unsigned n_absent; /* the upstream has not got so many */
     bool is_cancelled;
     push_fetch_fn done;
     void *arg;
@@ -81,6 +82,7 @@ static void slot_fail(struct slot *s, enum api_error error, int retry_after_s)
     bool is_absent = error == API_ERROR_BLOB_UNKNOWN || error == API_ERROR_MANIFEST_UNKNOWN ||
                      error == API_ERROR_NAME_UNKNOWN;
 
+    f->n_absent += is_absent;
     if (!is_absent && f->error == API_ERROR_NONE) {
         f->error = error;
         f->retry_after_s = retry_after_s;
@@ -229,8 +231,17 @@ static void slot_start(struct slot *s, struct push_ref *ref)
         ask_upstream(s);
 }
 
+/* The push will be refused: nothing more is asked than what is told to the client. A manifest may
+ * name fifty thousand things that do not exist, and each question costs the upstream's patience. */
+static bool is_in_vain(const struct push_fetch *f)
+{
+    return f->error != API_ERROR_NONE || f->n_absent >= PUSH_REFS_TOLD_MAX;
+}
+
 static struct push_ref *next_missing(struct push_fetch *f)
 {
+    if (is_in_vain(f))
+        f->next = f->refs->n;
     while (f->next < f->refs->n) {
         struct push_ref *ref = &f->refs->items[f->next++];
         if (push_ref_is_missing(ref) && ref->state != PUSH_REF_LIES)

@@ -433,6 +433,30 @@ def test_upstream_is_away(mirror, fake):
     assert response.status in (503, 504) and response.error_code() == "UNAVAILABLE"
 
 
+@pytest.mark.parametrize("kind, media_type", [("layers", OCI_MANIFEST), ("manifests", OCI_INDEX)])
+@pytest.mark.parametrize("is_away", [False, True])
+def test_upstream_is_spared(mirror, fake, kind, media_type, is_away):
+    """One request of a client does not become thousands of ours."""
+    references = [{"mediaType": "x/y", "digest": digest_of(b"%d" % n), "size": 1} for n in range(1000)]
+    config = {"config": references[0]} if kind == "layers" else {}
+    if is_away:
+        fake.always("/v2/%s/" % REPO, faults.status(500))
+    response = put(Pusher(mirror.address), {"schemaVersion": 2, kind: references, **config}, media_type)
+    assert response.status in (400, 502, 503), response.head
+    assert fake.count("/v2/%s/" % REPO) < 60
+
+
+def test_the_same_layer_many_times(mirror, fake):
+    """A mirrored layer becomes a pushed one once, however often it is named."""
+    base = simple(1)
+    fake.add_image(base, REPO, "base")
+    pusher = Pusher(mirror.address)
+    pusher.check_image(REPO, base, "base")
+    layer = base.layers[0]
+    assert put(pusher, changed(base, layers=[layer] * 20000), reference="many").status == 201
+    assert is_pushed_layer(mirror, REPO, layer["digest"])
+
+
 def test_upstream_must_not_be_asked(make_mirror, fake):
     mirror = make_mirror(fake, MIRROR_PRECEDENCE="library/*=local-only")
     base = simple(1)

@@ -461,6 +461,13 @@ static void on_body_loaded(void *arg, int rc, struct manifest *m)
     }
 }
 
+/* The largest manifest that can be here, whoever brought it. */
+static size_t max_bytes(const struct api_settings *s)
+{
+    return s->manifest_max_bytes > s->push_manifest_max_bytes ? s->manifest_max_bytes
+                                                              : s->push_manifest_max_bytes;
+}
+
 /* w->digest is known: from memory, from the storage, from the upstream. */
 static void step_body(struct manifest_wait *w)
 {
@@ -471,8 +478,8 @@ static void step_body(struct manifest_wait *w)
         return;
     }
     wait_goto(w, WAIT_BODY_LOAD);
-    manifests_load(w->api->manifests, repo_of(w), &w->digest,
-                   api_settings_now(w->api)->manifest_max_bytes, on_body_loaded, w);
+    manifests_load(w->api->manifests, repo_of(w), &w->digest, max_bytes(api_settings_now(w->api)),
+                   on_body_loaded, w);
 }
 
 /* --- the link of a digest --------------------------------------------------------------------- */

@@ -324,6 +324,15 @@ def test_too_large(home, pusher, image):
     assert home.metric('mirrord_push_manifests_total{result="refused"}') == 3
 
 
+def test_larger_than_what_is_mirrored(make_mirror):
+    """What was accepted can be read for ever."""
+    home = make_mirror(PUSH_MANIFEST_MAX_BYTES="8MiB", MIRROR_MANIFEST_MAX_BYTES="1MiB")
+    data = as_json({"a": "x" * (5 << 20)})
+    assert put(Pusher(home.address), data, EXAMPLE).status == 201
+    home.restart(kill=True)
+    assert get(Pusher(home.address), "latest").body == data
+
+
 def test_not_everywhere(make_mirror):
     home = make_mirror(PUSH_REPOSITORIES="mine/*")
     pusher = Pusher(home.address)

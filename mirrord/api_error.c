@@ -40,6 +40,7 @@ static const struct row ROWS[] = {
     [API_ERROR_MANIFEST_INVALID] = {400, "MANIFEST_INVALID", "manifest invalid"},
     [API_ERROR_MANIFEST_BLOB_UNKNOWN] = {400, "MANIFEST_BLOB_UNKNOWN", "the manifest references content unknown to this repository"},
     [API_ERROR_MANIFEST_TOO_LARGE]    = {413, "SIZE_INVALID", "the manifest is larger than this registry accepts"},
+    [API_ERROR_MANIFESTS_BUSY]   = {503, "UNAVAILABLE", "too many manifests are being pushed at this moment"},
     [API_ERROR_PUSH_DENIED]      = {403, "DENIED", "this repository does not accept pushes from there"},
     [API_ERROR_DELETE_DISABLED]  = {405, "UNSUPPORTED", "deleting is switched off"},
     [API_ERROR_DISK_FULL]        = {507, "UNKNOWN", "the registry's storage is full"},
@@ -95,7 +96,7 @@ static int retry_after_s(enum api_error id, const struct api_error_info *info)
         return told ? told : RETRY_DEFAULT_THROTTLED_S;
     if (id == API_ERROR_UNAVAILABLE)
         return told ? told : RETRY_DEFAULT_UNAVAILABLE_S;
-    if (id == API_ERROR_UPLOAD_BUSY)
+    if (id == API_ERROR_UPLOAD_BUSY || id == API_ERROR_MANIFESTS_BUSY)
         return told ? told : RETRY_DEFAULT_BUSY_S;
     return 0;
 }

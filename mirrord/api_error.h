@@ -41,6 +41,7 @@ enum api_error {
     API_ERROR_MANIFEST_INVALID,
     API_ERROR_MANIFEST_BLOB_UNKNOWN,
     API_ERROR_MANIFEST_TOO_LARGE,
+    API_ERROR_MANIFESTS_BUSY, /* no memory for one more */
     API_ERROR_PUSH_DENIED,
     API_ERROR_DELETE_DISABLED,
     API_ERROR_DISK_FULL,
@@ -59,7 +60,7 @@ enum api_error {
 struct api_error_info {
     const char *detail_key;    /* "name", "Tag", "digest", "reason" */
     struct slice detail_value; /* foreign bytes are fine: they are escaped */
-    int retry_after_s;         /* for 429, 503 and a busy upload; <= 0: a default */
+    int retry_after_s;         /* for 429, 503 and what is busy; <= 0: a default */
     const char *allow;         /* for 405 */
     uint64_t object_size;      /* for 416 */
     struct slice lines;        /* more header fields, each with CRLF */

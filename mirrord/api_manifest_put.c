@@ -1,7 +1,8 @@
 /*
  * PUT /v2/<name>/manifests/<tag or digest>[?tag=a&tag=b].
  *
- *   READING   the body comes in; the memory for it grows with what came
+ *   READING   the body comes in; the memory for it grows with what came, and that for all of them
+ *             together is bounded
  *   PUSHING   on the pool: it is judged, its references are looked at, some in one turn; if all is
  *             well it is stored, linked and tagged, each durably before the next, so that no tag
  *             points to nothing
@@ -14,6 +15,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,6 +118,7 @@ static void free_put(void *arg)
 static void put_end(struct manifest_put *p)
 {
     push_fetch_cancel(&p->fetch);
+    atomic_fetch_sub(&p->api->n_put_bytes, p->body.len);
     put_goto(p, PUT_OVER);
     worker_bury(worker_current(), free_put, p);
 }
@@ -364,11 +367,27 @@ static void push(struct manifest_put *p)
 
 /* --- the body --------------------------------------------------------------------------------- */
 
+/* Thousands of clients that send slowly must not fill the memory. One alone always gets through. */
+static bool take_memory(struct manifest_put *p, size_t n)
+{
+    uint64_t all = atomic_fetch_add(&p->api->n_put_bytes, n) + n;
+
+    CHECK(all >= p->body.len + n);
+    if (all <= p->settings->push_manifests_memory || all == p->body.len + n)
+        return true;
+    atomic_fetch_sub(&p->api->n_put_bytes, n);
+    return false;
+}
+
 static int on_data(void *arg, const void *bytes, size_t n)
 {
     struct manifest_put *p = arg;
 
     CHECK(p->state == PUT_READING && n <= p->settings->push_manifest_max_bytes - p->body.len);
+    if (!take_memory(p, n)) {
+        put_refuse(p, API_ERROR_MANIFESTS_BUSY, SLICE_NONE);
+        return -ENOMEM;
+    }
     strbuf_add(&p->body, bytes, n);
     return 0;
 }
@@ -421,6 +440,13 @@ static enum api_error read_tags(struct manifest_put *p, const struct api_request
     return API_ERROR_NONE;
 }
 
+/* Of a child, whoever brought it. */
+static size_t child_max_bytes(const struct api_settings *s)
+{
+    return s->manifest_max_bytes > s->push_manifest_max_bytes ? s->manifest_max_bytes
+                                                              : s->push_manifest_max_bytes;
+}
+
 static struct manifest_put *put_new(const struct api_request *q)
 {
     struct manifest_put *p = xcalloc(1, sizeof(*p));
@@ -441,7 +467,7 @@ static struct manifest_put *put_new(const struct api_request *q)
                                          .depth_max = p->settings->manifest_depth_max};
     p->refs = (struct push_refs){.cache = q->api->cache,
                                  .repo = repo_of(p),
-                                 .manifest_max_bytes = p->settings->push_manifest_max_bytes};
+                                 .manifest_max_bytes = child_max_bytes(p->settings)};
     txn_note_cache(p->txn, "push");
     txn_on_gone(p->txn, on_gone, p);
     return p;

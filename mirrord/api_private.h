@@ -57,6 +57,7 @@ struct api {
     bool is_hub;
     struct resolver *resolver;
     struct flights *referrers_asked; /* mirrord/referrers_ask.h */
+    _Atomic(uint64_t) n_put_bytes;   /* bodies of manifests that are being pushed */
     pthread_mutex_t settings_lock;   /* for writers; readers load the pointer */
     _Atomic(struct api_snapshot *) snapshot;
 };

@@ -14,6 +14,7 @@ const struct api_settings API_SETTINGS_DEFAULT = {
     .ranges_max = 1024,
     .blob_max_bytes = UINT64_MAX,
     .push_manifest_max_bytes = 4 << 20,
+    .push_manifests_memory = 64 << 20,
     .manifest_depth_max = 64,
     .tags_max = 100,
     .push_repositories = (const char *const[]){"*", NULL},

@@ -26,6 +26,7 @@ struct api_settings {
     /* Pushes. */
     uint64_t blob_max_bytes; /* UINT64_MAX: any size */
     size_t push_manifest_max_bytes;
+    uint64_t push_manifests_memory; /* bodies of all that are being pushed */
     unsigned manifest_depth_max;
     unsigned tags_max;        /* of one manifest in one request */
     uint64_t chunk_min_bytes; /* 0: not told */

@@ -76,6 +76,7 @@ struct api_settings settings_api(const struct config *config, char *const *argv)
         .list_entries_max = (unsigned)config_int(config, OPT_HTTP_LIST_ENTRIES_MAX),
         .blob_max_bytes = blob_max > 0 ? blob_max : UINT64_MAX,
         .push_manifest_max_bytes = config_bytes(config, OPT_PUSH_MANIFEST_MAX_BYTES),
+        .push_manifests_memory = config_bytes(config, OPT_PUSH_MANIFESTS_MEMORY),
         .manifest_depth_max = (unsigned)config_int(config, OPT_PUSH_MANIFEST_DEPTH_MAX),
         .tags_max = (unsigned)config_int(config, OPT_PUSH_TAGS_MAX),
         .chunk_min_bytes = config_bytes(config, OPT_PUSH_CHUNK_MIN_BYTES),

@@ -333,6 +333,30 @@ def test_larger_than_what_is_mirrored(make_mirror):
     assert get(Pusher(home.address), "latest").body == data
 
 
+def test_memory_is_bounded(make_mirror):
+    """Many who send slowly; when they have left others are served. One alone always is."""
+    home = make_mirror(PUSH_MANIFESTS_MEMORY="1MiB")
+    pusher = Pusher(home.address)
+    large = as_json({"schemaVersion": 2, "pad": "x" * (3 << 20)})
+    assert put(pusher, large, EXAMPLE, "alone").status == 201
+    clients = []
+    for _ in range(3):
+        client = home.client()
+        client.request("/v2/%s/manifests/slow" % REPO, "PUT", [("Content-Length", "400000"), ("Content-Type", EXAMPLE)])
+        client.send(b"{" + b" " * 390000)
+        clients.append(client)
+    wait_until(lambda: sum(client.peek(0.05) is not None for client in clients) == 1, "one is refused")
+    refused_one = next(client for client in clients if client.peek(0.05) is not None)
+    response = refused_one.read_response()
+    refused(response, 503, "UNAVAILABLE")
+    assert response["retry-after"] == "1"
+    refused(put(pusher, large, EXAMPLE), 503, "UNAVAILABLE")
+    assert put(pusher, {"schemaVersion": 2}, EXAMPLE, "small").status == 201
+    for client in clients:
+        client.close()
+    wait_until(lambda: put(pusher, large, EXAMPLE).status == 201, "there is room again")
+
+
 def test_not_everywhere(make_mirror):
     home = make_mirror(PUSH_REPOSITORIES="mine/*")
     pusher = Pusher(home.address)

@@ -502,11 +502,13 @@ static const struct object_source NOTHING_OPS = {{next_of_nothing, close_nothing
 static void on_done(void *arg, const struct fetch_result *result)
 {
     struct blob_wait *w = arg;
+    struct origin from = {.upstream = w->api->origin};
     struct object o = {.digest = &w->digest,
                        .size = w->size,
                        .ops = &NOTHING_OPS,
                        .source = w,
-                       .origin = API_ORIGIN_PASSED};
+                       .origin = API_ORIGIN_PASSED,
+                       .from = &from};
 
     w->fetch = NULL;
     if (result->outcome != FETCH_OK) {

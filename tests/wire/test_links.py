@@ -94,10 +94,14 @@ def test_head_is_confirmed_too(mirror, fake):
 
 def test_head_of_what_is_not_here_makes_no_link(mirror, fake):
     digest = fake.add_blob(BODY)
-    assert mirror.head(blob_path(digest, FIRST)).status == 200
+    head = mirror.head(blob_path(digest, FIRST))
+    assert head.status == 200
     assert [request.method for request in fake.matching(blob_path(digest))] == []
     assert [request.method for request in fake.matching(blob_path(digest, FIRST))] == ["HEAD"]
     assert not os.path.exists(link_file(mirror, FIRST, digest))
+    body = mirror.blob(digest, FIRST)
+    for name in ("x-mirrord-origin", "docker-content-digest", "etag", "content-type", "content-length", "accept-ranges"):
+        assert head[name] == body[name], name
 
 
 def test_upstream_that_ignores_ranges(mirror, fake):

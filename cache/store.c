@@ -100,7 +100,7 @@ static int open_path(struct store *s, const struct digest *d, const char *path, 
         return 0;
     }
     blob_unref(&b);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return note_vanished(s, d, -errno);
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {

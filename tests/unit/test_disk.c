@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/unit/cache_place.h"
@@ -33,6 +34,12 @@ static void test_write_file(void **state)
     assert_int_equal(disk_read_file(path, 100, &text), 0);
     assert_string_equal(text.ptr, "two!");
     assert_int_equal(disk_read_file(place_path(&p, "none"), 100, &text), -ENOENT);
+
+    strbuf_clear(&text);
+    const char *pipe = place_path(&p, "pipe");
+    assert_int_equal(mkfifo(pipe, 0600), 0);
+    assert_int_equal(disk_read_file(pipe, 100, &text), 0);
+    assert_int_equal(text.len, 0);
 
     /* A file where a folder should be: the old content stays, no temporary file does. */
     const char *below = place_path(&p, "a/b/c/file/x");

@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
+#include "cache/fresh_folders.h"
 
 #define RENAME_TRIES 8
 
@@ -39,49 +40,46 @@ static int sync_folder(const char *path, struct error *err)
     return rc;
 }
 
-int disk_sync_parent(const char *path, struct error *err)
+/* 0: it is made, and one of mine; or a negative errno. */
+static int make_folder(const char *path, struct fresh_folder **mine)
 {
-    char *parent = parent_of(path);
-    int rc = sync_folder(parent, err);
-
-    free(parent);
+    fresh_folders_add(mine, path);
+    if (mkdir(path, 0755) == 0)
+        return 0;
+    int rc = -errno;
+    fresh_folders_drop(mine);
     return rc;
 }
 
-/* The folder and those above it, not yet durable; *n_new tells how many of them are new. */
-static int make_folders(const char *path, unsigned *n_new, struct error *err)
+/* The folder and those above it, not yet durable. */
+static int make_folders(const char *path, struct fresh_folder **mine, struct error *err)
 {
-    if (mkdir(path, 0755) == 0) {
-        ++*n_new;
-        return 0;
-    }
-    if (errno == EEXIST)
-        return 0;
-    if (errno != ENOENT || strcmp(path, "/") == 0 || strcmp(path, ".") == 0)
-        return error_sys(err, -errno, "make folder %s", path);
+    int rc = make_folder(path, mine);
 
-    char *parent = parent_of(path);
-    int rc = make_folders(parent, n_new, err);
-    free(parent);
-    if (rc < 0)
-        return rc;
-    if (mkdir(path, 0755) == 0)
-        ++*n_new;
-    else if (errno != EEXIST)
-        return error_sys(err, -errno, "make folder %s", path);
-    return 0;
+    if (rc == -ENOENT && strcmp(path, "/") != 0 && strcmp(path, ".") != 0) {
+        char *parent = parent_of(path);
+        rc = make_folders(parent, mine, err);
+        free(parent);
+        if (rc < 0)
+            return rc;
+        rc = make_folder(path, mine);
+    }
+    return rc == 0 || rc == -EEXIST ? 0 : error_sys(err, rc, "make folder %s", path);
 }
 
-/* Makes the name of path durable, and those of the n - 1 folders above it. From below, so that a
- * journal has most of it on disk after the first. */
-static int sync_names(const char *path, unsigned n, struct error *err)
+/* Makes durable the names of path and of all folders above it that are fresh, whoever made them;
+ * that of path itself only if it is fresh, too, or must_be. From below, so that a journal has most
+ * of it on disk after the first. */
+static int sync_names(const char *path, bool must_be, struct error *err)
 {
     char *at = xstrdup(path);
     int rc = 0;
 
-    for (unsigned i = 0; i < n && rc == 0; i++) {
+    while (rc == 0 && strcmp(at, "/") != 0 && strcmp(at, ".") != 0) {
         char *parent = parent_of(at);
-        rc = sync_folder(parent, err);
+        if (must_be || fresh_folders_have(at))
+            rc = sync_folder(parent, err);
+        must_be = false;
         free(at);
         at = parent;
     }
@@ -89,12 +87,20 @@ static int sync_names(const char *path, unsigned n, struct error *err)
     return rc;
 }
 
+int disk_sync_parent(const char *path, struct error *err)
+{
+    return sync_names(path, true, err);
+}
+
 int disk_make_folders(const char *path, struct error *err)
 {
-    unsigned n_new = 0;
-    int rc = make_folders(path, &n_new, err);
+    struct fresh_folder *mine = NULL;
+    int rc = make_folders(path, &mine, err);
 
-    return rc < 0 ? rc : sync_names(path, n_new, err);
+    if (rc == 0)
+        rc = sync_names(path, false, err);
+    fresh_folders_forget(&mine);
+    return rc;
 }
 
 int disk_make_parent(const char *path, struct error *err)
@@ -121,7 +127,8 @@ int disk_open_new(const char *path, int flags, struct error *err)
 
 /* Makes the folder when it is missing; again when the garbage collector, or who empties a cache by
  * hand, removed it as an empty one meanwhile. */
-static int rename_into(const char *tmp, const char *path, unsigned *n_new, struct error *err)
+static int rename_into(const char *tmp, const char *path, struct fresh_folder **mine,
+                       struct error *err)
 {
     for (unsigned turn = 0; turn < RENAME_TRIES; turn++) {
         if (rename(tmp, path) == 0)
@@ -129,7 +136,7 @@ static int rename_into(const char *tmp, const char *path, unsigned *n_new, struc
         if (errno != ENOENT)
             break;
         char *parent = parent_of(path);
-        int rc = make_folders(parent, n_new, err);
+        int rc = make_folders(parent, mine, err);
         free(parent);
         if (rc < 0)
             return rc;
@@ -140,10 +147,13 @@ static int rename_into(const char *tmp, const char *path, unsigned *n_new, struc
 
 int disk_publish(const char *tmp, const char *path, struct error *err)
 {
-    unsigned n_new = 0;
-    int rc = rename_into(tmp, path, &n_new, err);
+    struct fresh_folder *mine = NULL;
+    int rc = rename_into(tmp, path, &mine, err);
 
-    return rc < 0 ? rc : sync_names(path, n_new + 1, err);
+    if (rc == 0)
+        rc = sync_names(path, true, err);
+    fresh_folders_forget(&mine);
+    return rc;
 }
 
 int disk_make_durable(int fd, const char *path, uint64_t size, struct error *err)
@@ -184,16 +194,17 @@ static int write_new(const char *tmp, struct slice content, enum disk_care care,
  * file's own are synced: others will rely on them. */
 static int publish_loosely(const char *tmp, const char *path, struct error *err)
 {
-    unsigned n_new = 0;
+    struct fresh_folder *mine = NULL;
+    int rc = rename_into(tmp, path, &mine, err);
 
-    int rc = rename_into(tmp, path, &n_new, err);
-    if (rc == 0 && n_new > 1) {
+    if (rc == 0 && mine) {
         char *parent = parent_of(path);
         char *above = parent_of(parent);
-        rc = sync_names(above, n_new - 1, err);
+        rc = sync_names(above, false, err);
         free(above);
         free(parent);
     }
+    fresh_folders_forget(&mine);
     return rc;
 }
 

@@ -14,6 +14,7 @@ cache_libcache_a_SOURCES = \
 	cache/fill_work.c \
 	cache/fill_writer.c \
 	cache/fills.c \
+	cache/fresh_folders.c cache/fresh_folders.h \
 	cache/gc.c cache/gc.h cache/gc_private.h \
 	cache/gc_mark.c cache/gc_run.c cache/gc_sweep.c \
 	cache/hash_run.c cache/hash_run.h \

@@ -98,6 +98,9 @@ tests_unit_test_fetch_life_LDADD = $(UNIT_UPSTREAM)
 UNIT_TESTS += tests/unit/test_fetch_resume
 tests_unit_test_fetch_resume_SOURCES = tests/unit/test_fetch_resume.c $(FETCH_PROBE)
 tests_unit_test_fetch_resume_LDADD = $(UNIT_UPSTREAM)
+UNIT_TESTS += tests/unit/test_fresh_folders
+tests_unit_test_fresh_folders_SOURCES = tests/unit/test_fresh_folders.c
+tests_unit_test_fresh_folders_LDADD = $(UNIT_CACHE)
 UNIT_TESTS += tests/unit/test_gc
 tests_unit_test_gc_SOURCES = tests/unit/test_gc.c $(CACHE_PLACE)
 tests_unit_test_gc_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_mono_ms

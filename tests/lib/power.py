@@ -46,23 +46,25 @@ class Disk:
             self.sizes.update({self.names[inode][name]: os.path.getsize(os.path.join(folder, name)) for name in files})
 
     def replay(self):
-        under_way = {}
+        under_way, newest = {}, {}    # thread → (when it began, what was there); inode → when its last sync began
         with open(self.log) as log:
-            for line in log:
+            for number, line in enumerate(log):
                 what, first, second, third, name = line.rstrip("\n").split(" ", 4)
                 first, second, third = int(first), int(second), int(third)
                 if what == "add":
-                    if third and self.names.get(first, {}).get(name) != second:
-                        self.names[second], self.durable[second] = {}, {}
+                    # What is in a new folder may be noted before the folder is.
+                    if third:
+                        self.names.setdefault(second, {})
+                        self.durable.setdefault(second, {})
                     self.names.setdefault(first, {})[name] = second
                 elif what == "del":
                     self.names.get(first, {}).pop(name, None)
                 elif what == "sync":
-                    under_way[second] = dict(self.names[first]) if first in self.names else third
-                elif first in self.names:
-                    self.durable[first] = under_way[second]
-                else:
-                    self.sizes[first] = under_way[second]
+                    under_way[second] = number, dict(self.names[first]) if first in self.names else third
+                elif second in under_way and under_way[second][0] > newest.get(first, -1):
+                    # One that began earlier and ends later takes nothing back.
+                    newest[first], kept = under_way[second]
+                    (self.durable if first in self.names else self.sizes)[first] = kept
 
     def contents(self):
         """{inode: where its bytes are}"""

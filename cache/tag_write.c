@@ -28,7 +28,8 @@ struct tag_write {
 
 /* --- what an upstream says -------------------------------------------------------------------- */
 
-/* What is still to be written: memory's word may be younger than the queued one. */
+/* What is still to be written: memory's word may be younger than the queued one. It may also be
+ * about a manifest that is not kept yet, when it is about another: then its own turn comes. */
 static bool choose_locked(struct tags *ts, const struct tag_write *w, const struct tag_key *k,
                           struct tag_record *out)
 {
@@ -40,6 +41,8 @@ static bool choose_locked(struct tags *ts, const struct tag_write *w, const stru
     if (is_dropped || !tag_front_is_unwritten(ts->front, k))
         return false;
     tag_front_mirrored(ts->front, k, &latest);
+    if (latest.mirrored == TAG_MIRRORED && !digest_equal(&latest.digest, &w->record.digest))
+        latest = w->record;
     if (latest.mirrored == TAG_MIRRORED)
         tag_front_copy_mirrored(out, &latest);
     return latest.mirrored == TAG_MIRRORED;
@@ -89,6 +92,14 @@ static void do_write(struct errand *e)
     free(w->repo);
     free(w->tag);
     free(w);
+}
+
+void tags_note(struct tags *ts, struct slice repo, struct slice tag,
+               const struct tag_record *record)
+{
+    struct tag_key k = tag_front_key(repo, tag);
+
+    tag_front_note(ts->front, &k, record);
 }
 
 void tags_put(struct tags *ts, struct slice repo, struct slice tag, const struct tag_record *record)

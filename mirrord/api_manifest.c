@@ -229,7 +229,7 @@ static void on_gone(void *arg)
 
 /* The tag points to what is being sent, which is here: remember it, unless another request that
  * waited for the same has done so. */
-static void commit_tag(struct manifest_wait *w)
+static void commit_tag(struct manifest_wait *w, struct manifest *m)
 {
     struct tag_record now = {.mirrored = TAG_MIRRORED,
                              .digest = w->digest,
@@ -241,7 +241,7 @@ static void commit_tag(struct manifest_wait *w)
     if (tags_find(w->api->tags, repo_of(w), tag_of(w), &known) && known.mirrored == TAG_MIRRORED &&
         digest_equal(&known.digest, &now.digest) && known.checked_at_s >= now.checked_at_s)
         return;
-    tags_put(w->api->tags, repo_of(w), tag_of(w), &now);
+    resolve_commit_tag(w->api, repo_of(w), tag_of(w), &now, m);
 }
 
 static const struct origin *source_of(const struct manifest_wait *w)
@@ -271,7 +271,7 @@ static void wait_send(struct manifest_wait *w, struct manifest *m)
     if (w->is_told)
         link_manifest(w, m);
     if (w->has_moved)
-        commit_tag(w);
+        commit_tag(w, m);
     send_manifest(w->txn, m, &how);
     wait_end(w);
 }

@@ -162,6 +162,41 @@ bool resolve_is_held(struct resolver *r, struct slice repo, struct slice referen
 
 /* --- what an answer changes ------------------------------------------------------------------- */
 
+/* A tag whose manifest is being kept. */
+struct tag_commit {
+    const struct api *api;
+    struct tag_record record;
+    size_t repo_len, tag_len;
+    char repo[NAME_HUB_SIZE];
+    char tag[NAME_TAG_MAX];
+};
+
+static void on_manifest_kept(void *arg, int rc)
+{
+    struct tag_commit *c = arg;
+
+    if (rc == 0)
+        tags_put(c->api->tags, (struct slice){c->repo, c->repo_len},
+                 (struct slice){c->tag, c->tag_len}, &c->record);
+    free(c);
+}
+
+void resolve_commit_tag(const struct api *api, struct slice repo, struct slice tag,
+                        const struct tag_record *record, struct manifest *m)
+{
+    struct tag_commit *c = xcalloc(1, sizeof(*c));
+
+    CHECK(repo.len <= sizeof(c->repo) && tag.len <= sizeof(c->tag));
+    c->api = api;
+    c->record = *record;
+    c->repo_len = repo.len;
+    memcpy(c->repo, repo.ptr, repo.len);
+    c->tag_len = tag.len;
+    memcpy(c->tag, tag.ptr, tag.len);
+    tags_note(api->tags, repo, tag, record);
+    manifests_keep(api->manifests, repo, m, upstream_name(api->upstream), on_manifest_kept, c);
+}
+
 /* The tag has this digest now, and it may be remembered. */
 static void remember_tag(struct question *q, const struct tag_record *before)
 {
@@ -174,7 +209,11 @@ static void remember_tag(struct question *q, const struct tag_record *before)
 
     if (before && digest_equal(&before->digest, &record.digest))
         record.fetched_at_s = before->fetched_at_s;
-    tags_put(q->resolver->api->tags, repo_of(q), reference_of(q), &record);
+    if (q->answer.manifest)
+        resolve_commit_tag(q->resolver->api, repo_of(q), reference_of(q), &record,
+                           q->answer.manifest);
+    else
+        tags_put(q->resolver->api->tags, repo_of(q), reference_of(q), &record);
 }
 
 /* Notes what was learned about the tag. A tag that has moved is not noted before the manifest it
@@ -237,7 +276,7 @@ static void answer(struct question *q)
     if (q->answer.error != API_ERROR_NONE && q->answer.error != unknown_of(q))
         log_warning("resolve", "%.*s from upstream %s: %s", (int)q->flight.key_len, q->flight.key,
                     upstream_name(api->upstream), q->error.text);
-    if (q->answer.manifest && q->answer.is_kept)
+    if (q->answer.manifest && q->answer.is_kept && !is_tag(q))
         manifests_keep(api->manifests, repo_of(q), q->answer.manifest, upstream_name(api->upstream),
                        NULL, NULL);
     if (is_blob(q))

@@ -28,6 +28,7 @@
 struct api;
 struct manifest;
 struct resolver;
+struct tag_record;
 
 /* A question with a body in its answer also answers those who asked for the facts only. */
 enum resolve_kind {
@@ -66,6 +67,12 @@ void resolve_ask(struct resolver *r, enum resolve_kind kind, struct slice repo,
                  struct slice reference, struct resolve_waiter *w);
 /* True: done will not run, the waiter is free. False: it is on its way and will run. */
 bool resolve_leave(struct resolver *r, struct resolve_waiter *w);
+
+/* The upstream says that the tag points to this manifest, which is in memory: it is kept, and then
+ * the tag, so that what is stored of a tag never points to what is not. Memory has both at once.
+ * A worker's thread. */
+void resolve_commit_tag(const struct api *api, struct slice repo, struct slice tag,
+                        const struct tag_record *record, struct manifest *m);
 
 /* Holds keep the upstream from being asked again too soon about one tag or digest: because it
  * failed, or because it said that there is none. They are a hint: some may be forgotten. */

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from lib import faults
+from lib import faults, volume
 from lib.fake import FakeRegistry
 from lib.images import Noise, simple
 from lib.mirror import Mirror, blob_path, check_bytes, manifest_path
@@ -338,3 +338,25 @@ def test_two_daemons_on_two_storages_do_not_meet(tmp_path):
         assert mirror.blob(Noise(1000, 1 - n).digest).status == 404
         mirror.stop()
         fakes[n].close()
+
+
+def test_a_tag_never_moves_to_what_could_not_be_kept(make_mirror, fake):
+    """The new manifest is served and cannot be stored: after a restart without the upstream the old one is there."""
+    mirror = make_mirror(fake, MIRROR_TAGS_CACHE_TTL="0", MIRROR_STALE_RETRY="0", MIRROR_RETRIES_MAX=0)
+    old, new = simple(1), simple(2)
+    fake.add_image(old, "library/test", "latest")
+    assert mirror.get(manifest_path("latest")).status == 200
+    wait_until(lambda: volume.tag_digest(mirror.storage, "library/test", "latest") == old.digest, "the tag is stored")
+    in_the_way = os.path.dirname(os.path.dirname(mirror.blob_file(new.digest)))
+    assert not os.path.exists(in_the_way)
+    with open(in_the_way, "w"):
+        pass
+    fake.add_image(new, "library/test", "latest")
+    response = mirror.get(manifest_path("latest"))
+    assert response.status == 200 and response["docker-content-digest"] == new.digest
+    wait_until(lambda: "manifest not kept" in mirror.log(), "keeping has failed")
+    fake.refuse()
+    mirror.restart()
+    response = mirror.get(manifest_path("latest"))
+    assert response.status == 200 and response["docker-content-digest"] == old.digest
+    os.unlink(in_the_way)

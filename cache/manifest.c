@@ -68,7 +68,9 @@ struct manifest *manifest_new(const struct digest *d, struct slice media_type, s
         media_type = slice_of(type);
     }
     digest_format(d, digest);
-    char *lines = xasprintf("Content-Type: %.*s\r\nDocker-Content-Digest: %s\r\nETag: \"%s\"\r\n",
+    /* Who pushes chooses the type; no browser shall make a page of it. */
+    char *lines = xasprintf("Content-Type: %.*s\r\nX-Content-Type-Options: nosniff\r\n"
+                            "Docker-Content-Digest: %s\r\nETag: \"%s\"\r\n",
                             SLICE_ARG(media_type), digest, digest);
     size_t n_lines = strlen(lines);
     struct manifest *m = xmalloc(sizeof(*m) + n_lines + body.len);

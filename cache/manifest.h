@@ -16,7 +16,7 @@ struct manifests;
 
 /* Copies the bytes. A media type that is empty or cannot stand in a header is replaced by what the
  * body says. header_lines: what every answer with this manifest says, made once:
- * Content-Type, Docker-Content-Digest, ETag, each with CRLF. */
+ * Content-Type, X-Content-Type-Options, Docker-Content-Digest, ETag, each with CRLF. */
 struct manifest *manifest_new(const struct digest *d, struct slice media_type, struct slice body);
 struct manifest *manifest_ref(struct manifest *m);
 void manifest_unref(struct manifest **m);

@@ -302,6 +302,7 @@ static void wait_send_facts(struct manifest_wait *w)
     api_origin_count_manifest(w->txn, how.origin);
     struct reply *r = txn_reply(w->txn, is_same ? 304 : 200);
     reply_header(r, "Content-Type", slice_of(w->media_type));
+    reply_header_lines(r, SLICE("X-Content-Type-Options: nosniff\r\n"));
     reply_header(r, "Docker-Content-Digest", slice_of(digest));
     reply_headerf(r, "ETag", "\"%s\"", digest);
     add_fields(w->txn, r, &how);

@@ -97,7 +97,8 @@ static void test_new(void **state)
     digest_of(DIGEST_SHA256, "", 0, &d);
     struct manifest *m = manifest_new(&d, SLICE("a/b"), SLICE(""));
     assert_slice(manifest_header_lines(m),
-                 "Content-Type: a/b\r\nDocker-Content-Digest: sha256:"
+                 "Content-Type: a/b\r\nX-Content-Type-Options: nosniff\r\n"
+                 "Docker-Content-Digest: sha256:"
                  "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\r\n"
                  "ETag: \"sha256:"
                  "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"\r\n");

@@ -89,27 +89,21 @@ def test_mounts(disk, pusher):
         check_there(pusher, digest, repository)
 
 
-@pytest.mark.parametrize("n_answers", [1, 2, 5, 20, 40])
-def test_many_at_once(disk, pusher, n_answers):
-    """Folders that several make at the same time are durable for each of them, not only for who came first: the power
-    goes after so many answers, and with other pushes under way."""
-    bodies, acknowledged = [Noise(1 << 12, seed) for seed in range(40)], []
-    begin, is_enough = threading.Barrier(8), threading.Event()
+def kill_after(disk, n_answers, work):
+    """Runs work(number) in eight threads until so many things were acknowledged, which it yields one by one, and cuts the
+    power with others under way. Returns all that was acknowledged."""
+    acknowledged, begin, is_enough = [], threading.Barrier(8), threading.Event()
 
-    def push(number):
+    def run(number):
         begin.wait()
         try:
-            for n in range(number, len(bodies), 8):
-                repository = "team/app-%d" % (n % 3)
-                if pusher.single(repository, bodies[n]).status == 201:
-                    acknowledged.append((repository, bodies[n].digest))
+            for what in work(number):
+                acknowledged.append(what)
                 if len(acknowledged) >= n_answers:
                     is_enough.set()
         except (AssertionError, OSError):
             pass    # the daemon is gone
-    for body in bodies:
-        assert body.digest
-    threads = [threading.Thread(target=push, args=(number,)) for number in range(8)]
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     assert is_enough.wait(60)
@@ -117,9 +111,43 @@ def test_many_at_once(disk, pusher, n_answers):
     for thread in threads:
         thread.join()
     disk.cut()
-    assert len(acknowledged) >= n_answers
-    for repository, digest in acknowledged:
+    return acknowledged
+
+
+@pytest.mark.parametrize("n_answers", [1, 2, 5, 20, 40])
+def test_many_at_once(disk, pusher, n_answers):
+    """Folders that several make at the same time are durable for each of them, not only for who came first."""
+    bodies = [Noise(1 << 12, seed) for seed in range(40)]
+    for body in bodies:
+        assert body.digest
+
+    def work(number):
+        for n in range(number, len(bodies), 8):
+            repository = "team/app-%d" % (n % 3)
+            assert pusher.single(repository, bodies[n]).status == 201
+            yield repository, bodies[n].digest
+    for repository, digest in kill_after(disk, n_answers, work):
         check_there(pusher, digest, repository)
+
+
+@pytest.mark.parametrize("n_answers", [1, 2, 5, 20])
+def test_many_manifests_at_once(disk, pusher, n_answers):
+    """The same for repositories and tags."""
+    images = [simple(seed) for seed in range(24)]
+    for image in images:
+        for body in image.blobs.values():
+            pusher.blob("team/store", body)
+
+    def work(number):
+        for n in range(number, len(images), 8):
+            image, repository = images[n], "crowd/app-%d" % (n % 2)
+            for digest in image.blobs:
+                assert pusher.mount(repository, digest, "team/store").status == 201
+            response = pusher.put_manifest(repository, "tag-%d" % n, image.manifest, image.media_type)
+            assert response.status == 201
+            yield repository, "tag-%d" % n, image
+    for repository, tag, image in kill_after(disk, n_answers, work):
+        pusher.check_image(repository, image, tag)
 
 
 def test_manifests(disk, pusher):

@@ -15,7 +15,6 @@
 #include "config.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -118,7 +117,7 @@ static void free_put(void *arg)
 static void put_end(struct manifest_put *p)
 {
     push_fetch_cancel(&p->fetch);
-    atomic_fetch_sub(&p->api->n_put_bytes, p->body.len);
+    memory_share_give(&p->api->put_memory, p->body.len);
     put_goto(p, PUT_OVER);
     worker_bury(worker_current(), free_put, p);
 }
@@ -367,16 +366,11 @@ static void push(struct manifest_put *p)
 
 /* --- the body --------------------------------------------------------------------------------- */
 
-/* Thousands of clients that send slowly must not fill the memory. One alone always gets through. */
+/* Thousands of clients that send slowly must not fill the memory. */
 static bool take_memory(struct manifest_put *p, size_t n)
 {
-    uint64_t all = atomic_fetch_add(&p->api->n_put_bytes, n) + n;
-
-    CHECK(all >= p->body.len + n);
-    if (all <= p->settings->push_manifests_memory || all == p->body.len + n)
-        return true;
-    atomic_fetch_sub(&p->api->n_put_bytes, n);
-    return false;
+    return memory_share_take(&p->api->put_memory, p->body.len, n,
+                             p->settings->push_manifests_memory);
 }
 
 static int on_data(void *arg, const void *bytes, size_t n)

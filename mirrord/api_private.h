@@ -14,6 +14,7 @@
 #include "base/slice.h"
 #include "mirrord/api.h"
 #include "mirrord/api_error.h"
+#include "mirrord/memory_share.h"
 #include "mirrord/name.h"
 #include "mirrord/pull.h"
 #include "mirrord/route.h"
@@ -56,9 +57,10 @@ struct api {
     const char *origin;        /* its name in records of what is mirrored (origin_upstream()) */
     bool is_hub;
     struct resolver *resolver;
-    struct flights *referrers_asked; /* mirrord/referrers_ask.h */
-    _Atomic(uint64_t) n_put_bytes;   /* bodies of manifests that are being pushed */
-    pthread_mutex_t settings_lock;   /* for writers; readers load the pointer */
+    struct flights *referrers_asked;      /* mirrord/referrers_ask.h */
+    struct memory_share put_memory;       /* bodies of manifests that are being pushed */
+    struct memory_share referrers_memory; /* lists that are being fetched */
+    pthread_mutex_t settings_lock;        /* for writers; readers load the pointer */
     _Atomic(struct api_snapshot *) snapshot;
 };
 

@@ -21,6 +21,7 @@ const struct api_settings API_SETTINGS_DEFAULT = {
     .push_networks = (const char *const[]){"127.0.0.0/8", "::1/128", NULL},
     .referrers_ttl_s = 60,
     .referrers_max_bytes = 4 << 20,
+    .referrers_memory = 64 << 20,
     .referrers_pages_max = 100,
     .fill_range_align = 64 << 10,
     .fill_ranges_max = 4,

@@ -39,6 +39,7 @@ struct api_settings {
     /* Referrers. */
     int64_t referrers_ttl_s;
     size_t referrers_max_bytes; /* of an upstream's list */
+    uint64_t referrers_memory;  /* of all upstream lists that are being fetched */
     unsigned referrers_pages_max;
     /* Fills. */
     unsigned fill_continue_percent; /* goes on without clients from this share on; 0: always */

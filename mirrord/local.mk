@@ -40,6 +40,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/chunk_range.c mirrord/chunk_range.h \
 	mirrord/fill_body.c mirrord/fill_body.h \
 	mirrord/flight.c mirrord/flight.h \
+	mirrord/memory_share.c mirrord/memory_share.h \
 	mirrord/name.c mirrord/name.h \
 	mirrord/name_page.c mirrord/name_page.h \
 	mirrord/network.c mirrord/network.h \

@@ -50,6 +50,7 @@ struct question {
     struct strbuf link;           /* where it says that the list goes on; empty: nowhere */
     struct strbuf query;          /* of the next page */
     size_t bytes_max, n_bytes;    /* of all pages together */
+    bool is_crowded;              /* too much is being fetched at a time */
     unsigned pages_max, n_pages;
     struct referrer_list *list;
     struct strbuf text; /* the list as it is kept */
@@ -115,6 +116,7 @@ static void do_free(struct flight *f)
 {
     struct question *q = (struct question *)f;
 
+    memory_share_give(&q->api->referrers_memory, q->n_bytes);
     if (q->manifest)
         manifest_unref(&q->manifest);
     referrer_list_free(&q->list);
@@ -286,6 +288,11 @@ static int on_data(void *arg, const void *bytes, size_t n)
 
     if (n > q->bytes_max - q->n_bytes)
         return refuse_size(q);
+    /* Thousands of clients may ask about as many subjects. */
+    q->is_crowded = !memory_share_take(&q->api->referrers_memory, q->n_bytes, n,
+                                       api_settings_now(q->api)->referrers_memory);
+    if (q->is_crowded)
+        return error_set(&q->why, -ENOMEM, "too much is being fetched at this moment");
     q->n_bytes += n;
     strbuf_add(&q->body, bytes, n);
     return 0;
@@ -317,6 +324,10 @@ static void on_done(void *arg, const struct fetch_result *result)
     if (result->outcome != FETCH_REFUSED)
         q->why = result->error;
     q->retry_after_s = result->retry_after_s;
+    if (q->is_crowded) {
+        fail(q, API_ERROR_UNAVAILABLE);
+        return;
+    }
     /* A page that was announced and is not there is a wrong answer. */
     fail(q, api_error_of_fetch(result, API_ERROR_BAD_UPSTREAM));
 }

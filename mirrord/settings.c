@@ -87,6 +87,7 @@ struct api_settings settings_api(const struct config *config, char *const *argv)
         .precedence = config_list(config, OPT_MIRRORING_PRECEDENCE),
         .referrers_ttl_s = seconds(config, OPT_MIRRORING_REFERRERS_TTL),
         .referrers_max_bytes = config_bytes(config, OPT_MIRRORING_REFERRERS_MAX_BYTES),
+        .referrers_memory = config_bytes(config, OPT_MIRRORING_REFERRERS_MEMORY),
         .referrers_pages_max = (unsigned)config_int(config, OPT_MIRRORING_REFERRERS_PAGES_MAX),
         .ranges_max = (unsigned)config_int(config, OPT_HTTP_RANGES_MAX),
         .fill_continue_percent = (unsigned)config_int(config, OPT_FILL_CONTINUE),

@@ -487,6 +487,32 @@ def test_hostile(make_mirror, upstream, name, by_tag):
     check_stale(response)
 
 
+def test_memory_is_bounded(make_mirror, upstream):
+    """Who asks while others' lists fill the room is told to come again; one list alone always fits."""
+    mirror = make_mirror(upstream, MIRROR_REFERRERS_MEMORY="64KiB", MIRROR_STALE_RETRY=0, **HASTY)
+    other, release = digest_of(b"other"), threading.Event()
+    for subject in (SUBJECT, other):
+        upstream.referrers[REPOSITORY, subject] = [
+            dict(described(artifact(n, subject=subject)), annotations={"x": "y" * 100000}) for n in range(2)]
+    upstream.page_size = 1
+
+    def hold_second_page(exchange):
+        if "start" in exchange.request.query:
+            release.wait()
+        exchange.behave()
+
+    upstream.always("/referrers/", hold_second_page)
+    client = mirror.client()
+    client.request(referrers_path())
+    wait_until(lambda: upstream.count("/referrers/") == 2, "the first page is here")
+    response = mirror.get(referrers_path(other))
+    assert response.status == 503 and response.error_code() == "UNAVAILABLE" and response.get("retry-after")
+    release.set()
+    assert len(client.read_response().json()["manifests"]) == 2
+    client.close()
+    wait_until(lambda: mirror.get(referrers_path(other)).status == 200, "there is room again")
+
+
 def test_poison(mirror, upstream):
     """A descriptor that clients cannot decode would hide all others."""
     good = described(artifact(1))

@@ -103,7 +103,7 @@ tests_unit_test_fresh_folders_SOURCES = tests/unit/test_fresh_folders.c
 tests_unit_test_fresh_folders_LDADD = $(UNIT_CACHE)
 UNIT_TESTS += tests/unit/test_gc
 tests_unit_test_gc_SOURCES = tests/unit/test_gc.c $(CACHE_PLACE)
-tests_unit_test_gc_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_mono_ms
+tests_unit_test_gc_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_mono_ms,--wrap=rename
 tests_unit_test_gc_LDADD = $(UNIT_CACHE)
 UNIT_TESTS += tests/unit/test_gc_race
 tests_unit_test_gc_race_SOURCES = tests/unit/test_gc_race.c $(CACHE_PLACE)

@@ -196,6 +196,11 @@ static struct slice repo_of(const struct manifest_wait *w)
     return (struct slice){w->repo, w->repo_len};
 }
 
+static const struct registry *registry_of(const struct manifest_wait *w)
+{
+    return api_registry_of(w->api, repo_of(w));
+}
+
 static struct slice tag_of(const struct manifest_wait *w)
 {
     return (struct slice){w->tag, w->tag_len};
@@ -235,7 +240,7 @@ static void commit_tag(struct manifest_wait *w, struct manifest *m)
                              .digest = w->digest,
                              .fetched_at_s = w->checked_at_s,
                              .checked_at_s = w->checked_at_s,
-                             .upstream = w->api->origin};
+                             .upstream = registry_of(w)->origin};
     struct tag_record known;
 
     if (tags_find(w->api->tags, repo_of(w), tag_of(w), &known) && known.mirrored == TAG_MIRRORED &&
@@ -253,14 +258,14 @@ static const struct origin *source_of(const struct manifest_wait *w)
 static void set_upstream_source(struct manifest_wait *w)
 {
     w->has_source = true;
-    w->source = (struct origin){.upstream = w->api->origin, .at_s = clock_wall_s()};
+    w->source = (struct origin){.upstream = registry_of(w)->origin, .at_s = clock_wall_s()};
 }
 
 /* The upstream says that the repository has this manifest: it is linked, unless it has been. */
 static void link_manifest(struct manifest_wait *w, struct manifest *m)
 {
     if (links_find(w->api->links, LINK_REVISION, repo_of(w), manifest_digest(m)) != LINK_YES)
-        manifests_keep(w->api->manifests, repo_of(w), m, w->api->origin, NULL, NULL);
+        manifests_keep(w->api->manifests, repo_of(w), m, registry_of(w)->origin, NULL, NULL);
 }
 
 /* Answers with the manifest; its reference is taken. */
@@ -403,7 +408,7 @@ static void on_confirmed(void *arg, const struct resolve_answer *a, bool is_firs
 /* The upstream may be asked for the manifest itself. */
 static bool can_ask(const struct manifest_wait *w)
 {
-    return w->api->upstream && w->rule != PRECEDENCE_LOCAL_ONLY;
+    return registry_of(w)->upstream && w->rule != PRECEDENCE_LOCAL_ONLY;
 }
 
 /* Without a body: asks for it. With one: whether the repository has it. */
@@ -659,12 +664,12 @@ static void ask_tag(struct manifest_wait *w)
 }
 
 /* hot */
-static enum tag_choice choose(const struct api *api, enum precedence rule,
+static enum tag_choice choose(const struct api *api, struct slice repo, enum precedence rule,
                               const struct tag_record *record)
 {
     const struct api_settings *s = api_settings_now(api);
     struct tag_view view = {.rule = rule,
-                            .has_upstream = api->upstream != NULL,
+                            .has_upstream = api_registry_of(api, repo)->upstream != NULL,
                             .now_s = clock_wall_s(),
                             .ttl_s = s->tags_cache_ttl_s,
                             .negative_ttl_s = s->negative_ttl_s};
@@ -675,7 +680,7 @@ static enum tag_choice choose(const struct api *api, enum precedence rule,
 /* The tag's record is known, or that there is none. */
 static void step_tag(struct manifest_wait *w, const struct tag_record *record)
 {
-    enum tag_choice choice = choose(w->api, w->rule, record);
+    enum tag_choice choice = choose(w->api, repo_of(w), w->rule, record);
     bool has_fallback = tag_choice_fallback(w->rule, record) != TAG_CHOICE_ABSENT;
 
     if (record)
@@ -735,8 +740,9 @@ static void handle_tag(const struct api_request *q)
     struct slice tag = q->route->reference;
     struct tag_record r;
     bool is_known = tags_find(q->api->tags, q->repo, tag, &r);
-    enum tag_choice choice =
-        is_known ? choose(q->api, precedence_of(q->api, q->repo, tag), &r) : TAG_CHOICE_ASK;
+    enum tag_choice choice = is_known
+                                 ? choose(q->api, q->repo, precedence_of(q->api, q->repo, tag), &r)
+                                 : TAG_CHOICE_ASK;
 
     if (choice == TAG_CHOICE_PUSHED || choice == TAG_CHOICE_MIRRORED) {
         bool is_pushed = choice == TAG_CHOICE_PUSHED;

@@ -3,6 +3,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/address.c mirrord/address.h \
 	mirrord/admin.c mirrord/admin.h mirrord/admin_private.h \
 	mirrord/admin_tags.c \
+	mirrord/command.h \
 	mirrord/daemon.c mirrord/daemon.h \
 	mirrord/gc_command.c mirrord/gc_command.h \
 	mirrord/precedence.c mirrord/precedence.h \
@@ -24,6 +25,8 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/api.c mirrord/api.h mirrord/api_private.h \
 	mirrord/api_settings.c mirrord/api_settings.h \
 	mirrord/api_blob.c mirrord/api_catalog.c mirrord/api_manifest.c \
+	mirrord/api_manifest_body.c mirrord/api_manifest_private.h mirrord/api_manifest_send.c \
+	mirrord/api_manifest_tag.c \
 	mirrord/api_delete.c mirrord/api_manifest_put.c \
 	mirrord/push_fetch.c mirrord/push_fetch.h \
 	mirrord/push_manifest.c mirrord/push_manifest.h \

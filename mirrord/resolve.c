@@ -180,8 +180,8 @@ static void on_manifest_kept(void *arg, int rc)
     struct tag_commit *c = arg;
 
     if (rc == 0)
-        tags_put(c->api->tags, (struct slice){c->repo, c->repo_len},
-                 (struct slice){c->tag, c->tag_len}, &c->record);
+        tags_settle(c->api->tags, (struct slice){c->repo, c->repo_len},
+                    (struct slice){c->tag, c->tag_len}, &c->record);
     free(c);
 }
 

@@ -185,7 +185,12 @@ class Containerd(Client):
         return self.ctr("images", "push", "--plain-http", self.target(name))
 
     def run(self, name, *command):
-        return self.ctr("run", "--rm", "--snapshotter", "native", "docker.io/" + name, "test", *command)
+        """What it prints goes into a file: from a program that ends at once, ctr may lose it on its way through pipes."""
+        output = self.scratch()
+        self.ctr("run", "--rm", "--snapshotter", "native", "--log-uri", "file://" + output, "docker.io/" + name, "test",
+                 *command)
+        with open(output) as written:
+            return written.read()
 
 
 class Podman(Client):

@@ -79,6 +79,11 @@ struct slice api_manifest_repo_of(const struct manifest_wait *w)
     return (struct slice){w->repo, w->repo_len};
 }
 
+const struct registry *api_manifest_registry_of(const struct manifest_wait *w)
+{
+    return api_registry_of(w->api, api_manifest_repo_of(w));
+}
+
 struct slice api_manifest_tag_of(const struct manifest_wait *w)
 {
     return (struct slice){w->tag, w->tag_len};
@@ -140,7 +145,7 @@ static void handle_tag(const struct api_request *q)
     struct tag_record r;
     bool is_known = tags_find(q->api->tags, q->repo, tag, &r);
     enum tag_choice choice =
-        is_known ? api_manifest_choose(q->api, precedence_of(q->api, q->repo, tag), &r)
+        is_known ? api_manifest_choose(q->api, q->repo, precedence_of(q->api, q->repo, tag), &r)
                  : TAG_CHOICE_ASK;
 
     if (choice == TAG_CHOICE_PUSHED || choice == TAG_CHOICE_MIRRORED) {

@@ -94,7 +94,7 @@ static void on_confirmed(void *arg, const struct resolve_answer *a, bool is_firs
 /* The upstream may be asked for the manifest itself. */
 static bool can_ask(const struct manifest_wait *w)
 {
-    return w->api->upstream && w->rule != PRECEDENCE_LOCAL_ONLY;
+    return api_manifest_registry_of(w)->upstream && w->rule != PRECEDENCE_LOCAL_ONLY;
 }
 
 /* Without a body: asks for it. With one: whether the repository has it. */

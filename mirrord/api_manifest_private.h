@@ -84,12 +84,13 @@ void api_manifest_end(struct manifest_wait *w);
 /* Answers, and ends. */
 void api_manifest_refuse(struct manifest_wait *w, enum api_error error, int retry_after_s);
 struct slice api_manifest_repo_of(const struct manifest_wait *w);
+const struct registry *api_manifest_registry_of(const struct manifest_wait *w);
 struct slice api_manifest_tag_of(const struct manifest_wait *w);
 
 /* --- api_manifest_tag.c ----------------------------------------------------------------------- */
 
 /* hot */
-enum tag_choice api_manifest_choose(const struct api *api, enum precedence rule,
+enum tag_choice api_manifest_choose(const struct api *api, struct slice repo, enum precedence rule,
                                     const struct tag_record *record);
 /* The slower tiers are asked for the tag's record; the story goes on with it. */
 void api_manifest_load_tag(struct manifest_wait *w);

@@ -155,12 +155,12 @@ void api_manifest_ask_tag(struct manifest_wait *w)
                 api_manifest_repo_of(w), api_manifest_tag_of(w), &w->waiter);
 }
 
-enum tag_choice api_manifest_choose(const struct api *api, enum precedence rule,
+enum tag_choice api_manifest_choose(const struct api *api, struct slice repo, enum precedence rule,
                                     const struct tag_record *record)
 {
     const struct api_settings *s = api_settings_now(api);
     struct tag_view view = {.rule = rule,
-                            .has_upstream = api->upstream != NULL,
+                            .has_upstream = api_registry_of(api, repo)->upstream != NULL,
                             .now_s = clock_wall_s(),
                             .ttl_s = s->tags_cache_ttl_s,
                             .negative_ttl_s = s->negative_ttl_s};
@@ -170,7 +170,7 @@ enum tag_choice api_manifest_choose(const struct api *api, enum precedence rule,
 
 void api_manifest_step_tag(struct manifest_wait *w, const struct tag_record *record)
 {
-    enum tag_choice choice = api_manifest_choose(w->api, w->rule, record);
+    enum tag_choice choice = api_manifest_choose(w->api, api_manifest_repo_of(w), w->rule, record);
     bool has_fallback = tag_choice_fallback(w->rule, record) != TAG_CHOICE_ABSENT;
 
     if (record)

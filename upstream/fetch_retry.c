@@ -27,11 +27,12 @@ static bool is_enough(struct fetch *f)
     unsigned max = f->upstream->limits.retries_max;
     bool has_progress = f->pos > f->pos_at_failure;
 
-    if (has_progress)
-        f->failures = 0;
-    /* Where there is another URL, only what was cut in the middle is tried again at the same. */
+    /* Where there is another URL, only what was cut in the middle is tried again at the same, and
+     * that once. */
     if (fetch_next_has_siblings(f))
         max = has_progress ? 1 : 0;
+    else if (has_progress)
+        f->failures = 0;
     return ++f->failures > max;
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
+#include "base/url.h"
 #include "mirrord/config_text.h"
 #include "mirrord/name.h"
 #include "mirrord/registry_host.h"
@@ -318,7 +319,7 @@ static const char *name_of(const struct upstream_entry *e, size_t n)
     const struct config_value *aliases = &e->values[UPSTREAM_ALIASES];
     const char *name = n == 0 ? e->host : n <= aliases->n_items ? aliases->items[n - 1] : NULL;
 
-    return name && registry_host_is_hub(slice_of(name)) ? REGISTRY_HOST_HUB[0] : name;
+    return name ? config_upstreams_name(slice_of(name)) : NULL;
 }
 
 static const char *item_of(const struct upstream_entry *e, enum upstream_key key, size_t n)
@@ -428,6 +429,24 @@ void config_upstreams_fini(struct config_upstreams *u)
     }
     free(u->entries);
     *u = (struct config_upstreams){.n = 0};
+}
+
+const char *config_upstreams_name(struct slice name)
+{
+    return registry_host_is_hub(name) ? REGISTRY_HOST_HUB[0] : name.ptr;
+}
+
+char *config_upstreams_host(const char *text)
+{
+    struct url url;
+
+    if (url_parse(slice_of(text), &url, NULL) < 0)
+        return NULL;
+    struct slice authority = url_authority(&url);
+    bool is_hub = registry_host_is_hub(url.host);
+    char *host = is_hub ? xstrdup(REGISTRY_HOST_HUB[0]) : xmemdup0(authority.ptr, authority.len);
+    url_fini(&url);
+    return host;
 }
 
 void config_upstreams_print(const char *text, struct strbuf *out)

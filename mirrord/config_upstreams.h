@@ -69,6 +69,10 @@ int config_upstreams_read(const struct yaml_node *map, struct config_upstreams *
 /* From the text of the option, which has been read before; NULL: none. */
 void config_upstreams_parse(const char *text, struct config_upstreams *out);
 void config_upstreams_fini(struct config_upstreams *u);
+/* What a registry is called here by which clients know it by this name: docker.io for all names of
+ * Docker Hub. Borrowed. The second: by the registry's URL; free() it; NULL: no URL. */
+const char *config_upstreams_name(struct slice name);
+char *config_upstreams_host(const char *url);
 /* The option's text with passwords masked. */
 void config_upstreams_print(const char *text, struct strbuf *out);
 

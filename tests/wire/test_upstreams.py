@@ -6,10 +6,11 @@ import threading
 
 import pytest
 
-from lib import faults
+from lib import faults, rawhttp
 from lib.fake import FakeRegistry
 from lib.images import Noise, digest_of, simple
 from lib.mirror import blob_path, check_bytes, manifest_path
+from lib.process import free_port
 from lib.pushing import Pusher, with_query
 from lib.waiting import wait_until
 
@@ -372,3 +373,19 @@ def test_metrics_and_list(mirror, fake, one, two, images):
     assert [(item["registry"], item["default"], item["prefix"]) for item in told] == [
         ("127.0.0.1:%d" % fake.port, True, ""), ("one.test", False, "one.test/"), ("two.test", False, "two.test/")]
     assert told[1]["urls"][0]["ratelimit"]["remaining"] == 42
+
+
+# --- listeners -----------------------------------------------------------------------------------
+
+def test_by_listener(make_mirror, fake, one, images):
+    """A port of its own stands for a registry, whatever the client calls it."""
+    port = free_port()
+    mirror = make_mirror(fake, MIRROR_UPSTREAMS=upstreams(one_test={"url": one.url, "listen": "127.0.0.1:%d" % port}))
+    with rawhttp.Client(("127.0.0.1", port)) as client:
+        for path in ("/v2/org/app/manifests/latest", "/v2/one.test/org/app/manifests/latest"):
+            client.request(path, host="whatever.lan")
+            assert client.read_response().body == images[one].manifest
+        client.request("/v2/org/app/manifests/latest?ns=docker.io", host="whatever.lan")
+        assert client.read_response().body == images[fake].manifest
+    read(mirror, "/v2/org/app/manifests/latest", images[fake])
+    assert one.count("/manifests/") == 1

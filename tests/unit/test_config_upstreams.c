@@ -171,7 +171,7 @@ static void test_wrong(void **state)
          "5: mirroring.upstreams: ghcr.io.hosts: a list has an element `Not.Lower` that is not a "
          "host"},
         {"\n      ghcr.io: {url: https://a, listen: 'nothing'}",
-         "5: mirroring.upstreams: ghcr.io.listen: has an element that is not an address"},
+         "5: mirroring.upstreams: ghcr.io.listen: `nothing` has an element that is not an address"},
         {"\n      a.io: https://a\n      b.io: {url: https://b, aliases: a.io}",
          "6: mirroring.upstreams: b.io: `a.io` means a.io already"},
         {"\n      docker.io: https://a\n      index.docker.io: https://b",

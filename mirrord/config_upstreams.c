@@ -322,9 +322,16 @@ static const char *name_of(const struct upstream_entry *e, size_t n)
     return name ? config_upstreams_name(slice_of(name)) : NULL;
 }
 
-static const char *item_of(const struct upstream_entry *e, enum upstream_key key, size_t n)
+static const char *host_of(const struct upstream_entry *e, size_t n)
 {
-    const struct config_value *v = &e->values[key];
+    const struct config_value *v = &e->values[UPSTREAM_HOSTS];
+
+    return n < v->n_items ? v->items[n] : NULL;
+}
+
+static const char *address_of(const struct upstream_entry *e, size_t n)
+{
+    const struct config_value *v = &e->values[UPSTREAM_LISTEN];
 
     return n < v->n_items ? v->items[n] : NULL;
 }
@@ -337,26 +344,29 @@ static const char *base_of(const struct upstream_entry *e, size_t n)
     return !prefix ? name_of(e, n) : n == 0 ? prefix : NULL;
 }
 
+typedef const char *(*text_fn)(const struct upstream_entry *e, size_t n);
+
+static const char *find_common_of(const struct upstream_entry *a, const struct upstream_entry *b,
+                                  text_fn text)
+{
+    const char *x, *y;
+
+    for (size_t i = 0; (x = text(a, i)); i++)
+        for (size_t j = 0; (y = text(b, j)); j++)
+            if (is_same_name(x, y))
+                return y;
+    return NULL;
+}
+
 /* What an earlier entry and this one have both; NULL: nothing. */
 static const char *find_common(const struct upstream_entry *a, const struct upstream_entry *b)
 {
-    static const enum upstream_key LISTS[] = {UPSTREAM_HOSTS, UPSTREAM_LISTEN};
-    const char *x, *y;
+    static const text_fn TEXTS[] = {name_of, host_of, address_of, base_of};
+    const char *common = NULL;
 
-    for (size_t i = 0; (x = name_of(a, i)); i++)
-        for (size_t j = 0; (y = name_of(b, j)); j++)
-            if (is_same_name(x, y))
-                return y;
-    for (size_t k = 0; k < sizeof(LISTS) / sizeof(LISTS[0]); k++)
-        for (size_t i = 0; (x = item_of(a, LISTS[k], i)); i++)
-            for (size_t j = 0; (y = item_of(b, LISTS[k], j)); j++)
-                if (strcmp(x, y) == 0)
-                    return y;
-    for (size_t i = 0; (x = base_of(a, i)); i++)
-        for (size_t j = 0; (y = base_of(b, j)); j++)
-            if (strcmp(x, y) == 0)
-                return y;
-    return NULL;
+    for (size_t i = 0; !common && i < sizeof(TEXTS) / sizeof(TEXTS[0]); i++)
+        common = find_common_of(a, b, TEXTS[i]);
+    return common;
 }
 
 static int check_common(struct reading *r)

@@ -7,7 +7,7 @@ import pytest
 from lib import faults
 from lib.fake import FakeRegistry
 from lib.images import Noise, simple
-from lib.mirror import blob_path, check_bytes, manifest_path
+from lib.mirror import check_bytes, manifest_path
 from lib.waiting import wait_until
 
 REPOSITORY = "one.test/org/app"

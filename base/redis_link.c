@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,14 @@
 #define LOOK_UP_MS 20        /* until the name is asked for again */
 #define READ_BYTES 65536     /* in one turn */
 #define OUT_KEPT_BYTES 65536 /* a larger buffer that has gone out is given back */
+
+#define ELEMENTS_MAX 16 /* of an array; a message has three */
+
+#if HIREDIS_MAJOR >= 1
+typedef size_t elements_n;
+#else
+typedef int elements_n;
+#endif
 
 enum link_state { LINK_RESTING, LINK_CONNECTING, LINK_GREETING, LINK_UP, LINK_STATE_MAX };
 
@@ -308,6 +317,35 @@ static bool use_one(struct redis_link *l)
     return l->reader != NULL;
 }
 
+static pthread_once_t functions_once = PTHREAD_ONCE_INIT;
+static redisReplyObjectFunctions functions;
+static void *(*create_any_array)(const redisReadTask *task, elements_n n);
+
+/* Arrays are made when their size has come; a billion of nothing would take seconds to free. */
+static void *create_small_array(const redisReadTask *task, elements_n n)
+{
+    return n <= ELEMENTS_MAX ? create_any_array(task, n) : NULL;
+}
+
+static void make_functions(void)
+{
+    redisReader *usual = redisReaderCreate();
+
+    CHECK(usual);
+    functions = *usual->fn;
+    redisReaderFree(usual);
+    create_any_array = functions.createArray;
+    functions.createArray = create_small_array;
+}
+
+static redisReader *make_reader(void)
+{
+    pthread_once(&functions_once, make_functions);
+    redisReader *reader = redisReaderCreateWithFunctions(&functions);
+    CHECK(reader);
+    return reader;
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct redis_link *l = arg;
@@ -368,10 +406,10 @@ static void open_socket(struct redis_link *l, const struct sockaddr_storage *nam
     }
     if (name->ss_family != AF_UNIX)
         setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    l->reader = redisReaderCreate();
+    l->reader = make_reader();
     l->readable = event_new(base, l->fd, EV_READ | EV_PERSIST, on_readable, l);
     l->writable = event_new(base, l->fd, EV_WRITE, on_writable, l);
-    CHECK(l->reader && l->readable && l->writable);
+    CHECK(l->readable && l->writable);
     start_timer(l, l->server->config.connect_timeout_ms);
     wait_writable(l);
 }

@@ -34,6 +34,7 @@ bool api_manifest_use_heard(struct manifest_wait *w, const struct tag_record *re
 
 void api_manifest_refuse_heard(struct manifest_wait *w, const struct resolve_answer *a)
 {
+    CHECK(w->is_heard && a->error != API_ERROR_NONE);
     if (a->error == API_ERROR_MANIFEST_UNKNOWN && api_manifest_doubt_tag(w))
         return;
     w->is_unasked = w->is_heard = w->has_moved = false;
@@ -63,6 +64,7 @@ bool api_manifest_ask_facts(struct manifest_wait *w, void (*go_on)(struct manife
 {
     if (!w->is_tag || !w->is_head || w->has_facts || w->has_asked_facts)
         return false;
+    CHECK(go_on);
     w->has_asked_facts = true;
     w->go_on = go_on;
     if (manifests_find_facts(w->api->manifests, &w->digest, on_facts, w) < 0)

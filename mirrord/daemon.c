@@ -240,6 +240,7 @@ static struct redis *make_redis(struct daemon *d, bool is_lru)
 
     if (!settings_redis(d->config, is_lru, &config))
         return NULL;
+    CHECK(d->n_workers > 0);
     config.n_workers = d->n_workers;
     config.herald = d->workers[0];
     return redis_new(&config);

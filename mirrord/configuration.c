@@ -211,6 +211,18 @@ static void check_upstreams(const struct config *c, struct strbuf *out)
     free(source);
 }
 
+/* Of an empty or missing host nothing is used; a unix socket has no port. */
+static void check_redis(const struct config *c, enum option host, enum option port,
+                        struct strbuf *out)
+{
+    const char *name = config_str(c, host);
+    if (!name || !*name || *name == '/' || !config_is_null(c, port))
+        return;
+    begin_problem(c, port, out);
+    strbuf_addf(out, "not set, but %s is; allowed: the port of the Redis server, such as 6379\n",
+                option_row(host)->key);
+}
+
 int config_check(const struct config *c, struct strbuf *problems_out)
 {
     size_t len = problems_out->len;
@@ -219,5 +231,7 @@ int config_check(const struct config *c, struct strbuf *problems_out)
     check_ca_file(c, problems_out);
     check_backoff(c, problems_out);
     check_upstreams(c, problems_out);
+    check_redis(c, OPT_CACHE_HOST, OPT_CACHE_PORT, problems_out);
+    check_redis(c, OPT_CACHE_LRU_HOST, OPT_CACHE_LRU_PORT, problems_out);
     return problems_out->len > len ? -EINVAL : 0;
 }

@@ -270,7 +270,7 @@ def test_same_blob_of_two(mirror, fake, one, two):
     mirror.wait_no_fills()
     # The other upstream confirms its own with one byte.
     mirror.check_right(digest, body, "two.test/other/app")
-    assert two.sent() == 1
+    wait_until(lambda: two.sent() == 1, "one byte was sent")
     # One that does not have it says no, and so do we.
     assert mirror.blob(digest, "org/app").status == 404
     assert fake.count("/blobs/") == 1

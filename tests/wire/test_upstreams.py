@@ -389,3 +389,17 @@ def test_by_listener(make_mirror, fake, one, images):
         assert client.read_response().body == images[fake].manifest
     read(mirror, "/v2/org/app/manifests/latest", images[fake])
     assert one.count("/manifests/") == 1
+
+
+def test_mount_from_the_same_address(mirror):
+    """The repository that is mounted from is named as the one that is mounted into."""
+    pusher = Pusher(mirror.address)
+    body = b"m" * 1000
+    digest = digest_of(body)
+    assert pusher.single("one.test/org/base", body).status == 201
+    target = with_query("/one.test/v2/org/new/blobs/uploads/", mount=digest, **{"from": "org/base"})
+    assert pusher.ask("POST", target, b"").status == 201
+    assert mirror.get("/v2/one.test/org/new/blobs/" + digest).body == body
+    # The default has no such repository.
+    assert pusher.mount("org/new", digest, "org/base").status == 202
+    assert pusher.mount("org/new", digest, "one.test/org/base").status == 201

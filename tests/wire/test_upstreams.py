@@ -403,3 +403,17 @@ def test_mount_from_the_same_address(mirror):
     # The default has no such repository.
     assert pusher.mount("org/new", digest, "org/base").status == 202
     assert pusher.mount("org/new", digest, "one.test/org/base").status == 201
+
+
+# --- times ---------------------------------------------------------------------------------------
+
+def test_times_of_a_registry(make_mirror, fake, one, two, images):
+    """One is asked every time, for the other a tag is good for an hour; and what is absent of one is forgotten at once."""
+    mirror = make_mirror(fake, MIRROR_TAGS_CACHE_TTL="1h", MIRROR_NEGATIVE_TTL="1h", MIRROR_UPSTREAMS=upstreams(
+        one_test={"url": one.url, "ttl": 0, "negative_ttl": 0}, two_test=two.url))
+    for name, registry in (("one.test", one), ("two.test", two)):
+        for _ in range(4):
+            read(mirror, "/v2/%s/org/app/manifests/latest" % name, images[registry])
+            assert mirror.get("/v2/%s/org/app/manifests/absent" % name).status == 404
+    assert one.count("/manifests/latest") == 4 and one.count("/manifests/absent") == 4
+    assert two.count("/manifests/latest") == 1 and two.count("/manifests/absent") == 1

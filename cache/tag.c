@@ -23,6 +23,7 @@ struct story {
     char *repo;
     char *tag;
     unsigned n_waiting; /* of the two */
+    uint32_t doubts;    /* when it began */
     struct tag_record record, heard;
     bool has_heard;
     int rc;
@@ -196,6 +197,8 @@ static void on_heard(void *arg, int rc, struct slice value)
     struct tag_key k = key_of(s);
 
     s->has_heard = tag_share_read(s->tags, &k, rc, value, &s->heard);
+    s->heard.is_heard = true;
+    s->heard.heard_at = s->doubts;
     if (--s->n_waiting == 0)
         tell(s);
 }
@@ -211,6 +214,7 @@ void tags_load(struct tags *ts, struct slice repo, struct slice tag, tag_load_fn
     s->loaded = done;
     s->arg = arg;
     s->n_waiting = 1;
+    s->doubts = k.doubts;
     if (tag_share_get(ts, &k, on_heard, s) == 0)
         s->n_waiting++;
     errand_submit(ts->errands, &s->errand, do_load, on_loaded);

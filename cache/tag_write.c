@@ -41,7 +41,8 @@ static bool choose_locked(struct tags *ts, const struct tag_write *w, const stru
     pthread_mutex_unlock(&ts->lock);
     if (is_dropped || !tag_front_is_unwritten(ts->front, k))
         return false;
-    tag_front_mirrored(ts->front, k, &latest);
+    if (!tag_front_mirrored(ts->front, k, &latest) && w->record.is_heard)
+        return false;
     if (latest.mirrored == TAG_MIRRORED && !digest_equal(&latest.digest, &w->record.digest))
         latest = w->record;
     if (latest.mirrored == TAG_MIRRORED)
@@ -144,7 +145,8 @@ void tags_settle(struct tags *ts, struct slice repo, struct slice tag,
     struct tag_record latest = *record;
 
     CHECK(record->mirrored == TAG_MIRRORED);
-    tag_front_mirrored(ts->front, &k, &latest);
+    if (!tag_front_mirrored(ts->front, &k, &latest) && record->is_heard)
+        return;
     if (latest.mirrored == TAG_MIRRORED && digest_equal(&latest.digest, &record->digest)) {
         tell_others(ts, &k, record);
         queue_write(ts, &k, record);

@@ -12,6 +12,7 @@
 #include "cache/cache_private.h"
 #include "cache/disk.h"
 #include "cache/gc_private.h"
+#include "cache/scrub_private.h"
 
 struct cache {
     struct layout *layout;
@@ -26,6 +27,7 @@ struct cache {
     struct referrers *referrers;
     struct storage_lock *lock; /* NULL: not to be had, and nothing is collected */
     struct gc *gc;
+    struct scrub *scrub;
     struct uploads *uploads;
     struct sweep_ages sweep_ages;
     struct errand sweeping;
@@ -73,6 +75,18 @@ static struct gc *make_gc(struct cache *c, const struct cache_config *config)
     return gc_new(&place, c->errands, config->gc_batch);
 }
 
+static struct scrub *make_scrub(struct cache *c)
+{
+    struct scrub_place place = {
+        .layout = c->layout,
+        .store = c->store,
+        .vouches = c->vouches,
+        .manifests = c->manifests,
+        .lock = c->lock,
+    };
+    return scrub_new(&place);
+}
+
 int cache_open(const struct cache_config *config, struct cache **out, struct error *err)
 {
     struct error why;
@@ -99,6 +113,7 @@ int cache_open(const struct cache_config *config, struct cache **out, struct err
     c->referrers = referrers_new(layout, c->errands, config->manifest_memory_bytes / 32);
     c->uploads = uploads_new(layout, c->errands, c->store, c->links, c->vouches, config);
     c->gc = make_gc(c, config);
+    c->scrub = make_scrub(c);
     *out = c;
     return 0;
 }
@@ -117,6 +132,7 @@ void cache_close(struct cache **cc)
     CHECK(!worker_current());
     gc_stop(c->gc);
     errands_wait(c->errands);
+    scrub_free(&c->scrub);
     gc_free(&c->gc);
     uploads_free(&c->uploads);
     fills_free(&c->fills);
@@ -179,6 +195,11 @@ struct links *cache_links(struct cache *c)
 struct gc *cache_gc(struct cache *c)
 {
     return c->gc;
+}
+
+struct scrub *cache_scrub(struct cache *c)
+{
+    return c->scrub;
 }
 
 struct uploads *cache_uploads(struct cache *c)

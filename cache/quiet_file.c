@@ -91,6 +91,7 @@ void *quiet_file_buffer(void)
 static size_t look_at_pages(const struct quiet_file *f, unsigned char *cached)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    CHECK(f->off < f->st.st_size);
     size_t left = (size_t)(f->st.st_size - f->off);
     size_t n = left < QUIET_FILE_PIECE ? left : QUIET_FILE_PIECE;
 
@@ -144,6 +145,7 @@ ssize_t quiet_file_read(struct quiet_file *f, void *buffer)
 {
     ssize_t n = -EINVAL;
 
+    CHECK((uintptr_t)buffer % ALIGNMENT == 0);
     /* Direct reads end at the last, broken block. */
     if (f->off >= f->st.st_size)
         return 0;

@@ -208,6 +208,7 @@ static struct scrub_settings settings_of(struct scrub *s)
 
 static void go_to(struct scrub *s, enum scrub_phase phase)
 {
+    CHECK(phase < SCRUB_PHASE_MAX);
     log_debug(PREFIX, "%s -> %s", PHASES[s->phase], PHASES[phase]);
     s->phase = phase;
     metric_set(METRIC_SCRUB_RUNNING, phase != SCRUB_IDLE);
@@ -246,6 +247,7 @@ static void begin(struct scrub *s, const struct scrub_settings *settings)
     int64_t now_s = clock_wall_s();
     int64_t first_s = settings->interval_s < FIRST_AFTER_S ? settings->interval_s : FIRST_AFTER_S;
 
+    CHECK(!s->buffer && s->phase == SCRUB_IDLE);
     s->has_begun = true;
     s->buffer = quiet_file_buffer();
     scrub_state_load(s->place.layout, &state);
@@ -455,6 +457,7 @@ static void start_walk(struct scrub *s)
 
 static void walk(struct scrub *s)
 {
+    CHECK(s->links);
     if (scrub_links_turn(s->links, &s->desk, LINKS_AT_ONCE))
         return;
     scrub_suspects_judge(&s->suspects, &s->place, &s->desk, scrub_links_is_unknown(s->links));

@@ -88,6 +88,7 @@ static enum scrub_verdict finish(struct scrub_check *c)
 
 enum scrub_verdict scrub_check_step(struct scrub_check *c, void *buffer, uint64_t *n_out)
 {
+    CHECK(c->error == 0);
     if (!c->file) {
         int rc = quiet_file_open(c->path, &c->file);
         if (rc < 0)

@@ -143,6 +143,7 @@ void scrub_suspects_add(struct scrub_suspects *ss, const struct digest *d)
 {
     size_t at = place_of(ss, d);
 
+    CHECK(ss->n <= SCRUB_SUSPECTS_MAX);
     if (at < ss->n && digest_equal(&ss->items[at].digest, d))
         return;
     if (ss->n == SCRUB_SUSPECTS_MAX) {
@@ -254,6 +255,7 @@ static void refetch(struct scrub_desk *desk, const struct scrub_suspect *s)
 static void judge(const struct scrub_place *place, struct scrub_desk *desk,
                   const struct scrub_suspect *s, bool is_unknown)
 {
+    CHECK(!s->is_mirrored || s->repo);
     if (is_back(place, &s->digest)) {
         remove_aside(place, &s->digest);
         desk->report.n_healed++;

@@ -33,6 +33,7 @@ struct scrub_links *scrub_links_new(const struct scrub_place *place, struct scru
 {
     struct scrub_links *w = xcalloc(1, sizeof(*w));
 
+    CHECK(place->layout && ss);
     w->place = *place;
     w->suspects = ss;
     w->wants_all = want_all;
@@ -67,6 +68,7 @@ static bool is_here(const char *path)
 
 static void set_repo(struct scrub_suspect *s, const char *repo)
 {
+    CHECK(repo);
     free(s->repo);
     s->repo = xstrdup(repo);
 }

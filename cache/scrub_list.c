@@ -80,6 +80,7 @@ static int read_folder(struct scrub_list *l, struct error *err)
 
 static void leave_names(struct scrub_list *l)
 {
+    CHECK(l->names && l->folder < N_FOLDERS);
     bool has_more = l->names->has_more;
 
     repo_names_free(&l->names);

@@ -142,6 +142,7 @@ static void check_all(struct verify *v)
     unsigned n = v->how->n_threads > 0 ? v->how->n_threads : 1;
     pthread_t *threads = xcalloc(n, sizeof(*threads));
 
+    CHECK(!v->list);
     v->list = scrub_list_new(v->place.layout, NULL);
     for (unsigned i = 0; i < n; i++)
         thread_start(&threads[i], run, v);

@@ -24,6 +24,7 @@
 #include "base/worker.h"
 #include "cache/cache.h"
 #include "cache/gc.h"
+#include "cache/scrub.h"
 #include "mirrord/access_log.h"
 #include "mirrord/address.h"
 #include "mirrord/admin.h"
@@ -32,6 +33,8 @@
 #include "mirrord/privileges.h"
 #include "mirrord/registries.h"
 #include "mirrord/registries_make.h"
+#include "mirrord/refetch.h"
+#include "mirrord/scrubber.h"
 #include "mirrord/server.h"
 #include "mirrord/settings.h"
 #include "upstream/upstream.h"
@@ -61,6 +64,8 @@ struct daemon {
     struct mail reloading;
     struct event *sweep_timer;
     struct event *gc_timer; /* NULL: never by itself */
+    struct refetch *refetch;
+    struct scrubber *scrubber;
     struct event *grace_timer;
     unsigned n_draining; /* servers that have not ended yet */
     bool is_stopping;
@@ -136,6 +141,9 @@ static void apply(struct daemon *d)
     log_set_level(level);
     server_set_limits(d->server, &limits);
     api_set_settings(d->api, &api);
+    struct scrub_settings scrub = settings_scrub(d->config);
+    scrub_set_settings(cache_scrub(d->cache), &scrub);
+    scrubber_kick(d->scrubber);
 }
 
 static void open_logs_anew(struct daemon *d)
@@ -222,6 +230,18 @@ static void on_gc(evutil_socket_t fd, short what, void *arg)
 
 /* --- starting -------------------------------------------------------------------------------- */
 
+/* What it finds damaged comes back through the first worker. */
+static void make_scrub(struct daemon *d)
+{
+    struct scrub *s = cache_scrub(d->cache);
+    struct scrub_settings settings = settings_scrub(d->config);
+
+    d->refetch = refetch_new(d->api, d->workers[0]);
+    d->scrubber = scrubber_new(s, d->pool, d->control);
+    scrub_set_refetch(s, refetch_ask, d->refetch);
+    scrub_set_settings(s, &settings);
+}
+
 static int make_parts(struct daemon *d, struct error *err)
 {
     struct cache_config cache = settings_cache(d->config, d->pool);
@@ -238,8 +258,12 @@ static int make_parts(struct daemon *d, struct error *err)
         .settings = settings_api(d->config, d->argv),
     };
     d->api = api_new(&api);
-    d->admin = (struct admin){
-        .cache = d->cache, .registries = d->registries, .api = d->api, .pool = d->pool};
+    make_scrub(d);
+    d->admin = (struct admin){.cache = d->cache,
+                              .registries = d->registries,
+                              .api = d->api,
+                              .pool = d->pool,
+                              .scrubber = d->scrubber};
     return 0;
 }
 
@@ -431,6 +455,7 @@ static void run(struct daemon *d)
     d->has_run = true;
     report_start(d);
     cache_sweep(d->cache);
+    scrubber_kick(d->scrubber);
     worker_run(d->control);
 }
 
@@ -485,6 +510,8 @@ static void settle(struct daemon *d)
     uint64_t n_jobs, n_jobs_before = UINT64_MAX;
     bool was_busy;
 
+    scrubber_stop(d->scrubber);
+    refetch_stop(d->refetch);
     ask_workers(d, do_close_client);
     gc_stop(cache_gc(d->cache));
     for (;;) {
@@ -495,6 +522,7 @@ static void settle(struct daemon *d)
         n_jobs_before = n_jobs;
     }
     cache_drain(d->cache);
+    scrub_save(cache_scrub(d->cache));
 }
 
 static void free_events(struct daemon *d)
@@ -516,6 +544,8 @@ static void take_down(struct daemon *d)
     free_events(d);
     if (d->has_run)
         settle(d);
+    else if (d->scrubber)
+        scrubber_stop(d->scrubber);
     for (unsigned i = 0; i < d->n_workers; i++)
         worker_stop(d->workers[i]);
     for (unsigned i = 0; i < d->n_workers; i++)
@@ -527,6 +557,8 @@ static void take_down(struct daemon *d)
         server_free(&d->server);
     if (d->admin_server)
         server_free(&d->admin_server);
+    scrubber_free(&d->scrubber);
+    refetch_free(&d->refetch);
     if (d->api)
         api_free(&d->api);
     cache_close(&d->cache);

@@ -6,6 +6,7 @@
 #define MIRRORD_SETTINGS_H
 
 #include "cache/cache.h"
+#include "cache/scrub.h"
 #include "mirrord/access_log.h"
 #include "mirrord/api_settings.h"
 #include "mirrord/server.h"
@@ -15,6 +16,7 @@ struct config;
 struct pool;
 
 struct cache_config settings_cache(const struct config *config, struct pool *pool);
+struct scrub_settings settings_scrub(const struct config *config);
 struct upstream_config settings_upstream(const struct config *config);
 struct api_settings settings_api(const struct config *config, char *const *argv);
 struct server_limits settings_limits(const struct config *config);

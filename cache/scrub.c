@@ -106,9 +106,11 @@ static void on_news(void *arg, enum scrub_news news, const struct digest *d, con
         digest_format(d, digest);
     if (news == SCRUB_NEWS_BAD_PUSHED) {
         note_bad(s, digest);
-        log_error(PREFIX,
-                  "%s was pushed (%s) and is damaged: push it again, or put a good copy into %s",
-                  digest, detail, layout_damaged_folder(s->place.layout));
+        if (s->n_bad <= BAD_TOLD_MAX)
+            log_error(
+                PREFIX,
+                "%s was pushed (%s) and is damaged: push it again, or put a good copy into %s",
+                digest, detail, layout_damaged_folder(s->place.layout));
         return;
     }
     if (s->n_logged++ >= LOGGED_MAX)

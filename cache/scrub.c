@@ -299,6 +299,7 @@ static void end_pass(struct scrub *s)
     struct scrub_report *r = &s->desk.report;
     struct scrub_settings settings = settings_of(s);
 
+    CHECK(s->is_pass && !s->list && !s->links);
     s->is_pass = false;
     s->has_after = false;
     r->is_complete = true;
@@ -336,6 +337,7 @@ static void on_damaged(struct scrub *s, const struct scrub_check *check)
     int error = scrub_check_error(check);
     struct error err;
 
+    CHECK(error < 0);
     if (error == -EIO && ++s->n_eio > EIO_ROW_MAX) {
         note_unreadable(s, d, error);
         return;
@@ -474,6 +476,7 @@ static uint64_t step(struct scrub *s)
 {
     uint64_t n = 0;
 
+    CHECK(s->phase != SCRUB_IDLE);
     if (s->phase == SCRUB_WALK) {
         walk(s);
         return LINKS_AT_ONCE * LOOK_BYTES;

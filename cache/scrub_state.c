@@ -75,6 +75,7 @@ int scrub_state_save(struct layout *l, const struct scrub_state *state, struct e
     char *path = path_of(l);
     const struct scrub_report *r = &state->report;
 
+    CHECK(r->started_at_s >= 0);
     strbuf_addf(&text,
                 "{\"next_at\":%" PRId64 ",\"started_at\":%" PRId64 ",\"ended_at\":%" PRId64
                 ",\"complete\":%s",

@@ -43,6 +43,7 @@ static void account(struct verify *v, uint64_t n)
 {
     uint64_t now_ms = clock_mono_ms(), due_ms = 0;
 
+    CHECK(v->list);
     pthread_mutex_lock(&v->lock);
     v->desk.report.bytes += n;
     if (v->how->rate_bytes > 0) {

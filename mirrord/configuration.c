@@ -172,6 +172,18 @@ static void check_backoff(const struct config *c, struct strbuf *out)
     strbuf_add_str(out, "longer than mirroring.backoff_max; allowed: at most as long\n");
 }
 
+/* Of an empty or missing host nothing is used; a unix socket has no port. */
+static void check_redis(const struct config *c, enum option host, enum option port,
+                        struct strbuf *out)
+{
+    const char *name = config_str(c, host);
+    if (!name || !*name || *name == '/' || !config_is_null(c, port))
+        return;
+    begin_problem(c, port, out);
+    strbuf_addf(out, "not set, but %s is; allowed: the port of the Redis server, such as 6379\n",
+                option_row(host)->key);
+}
+
 int config_check(const struct config *c, struct strbuf *problems_out)
 {
     size_t len = problems_out->len;
@@ -179,5 +191,7 @@ int config_check(const struct config *c, struct strbuf *problems_out)
     check_credentials(c, problems_out);
     check_ca_file(c, problems_out);
     check_backoff(c, problems_out);
+    check_redis(c, OPT_CACHE_HOST, OPT_CACHE_PORT, problems_out);
+    check_redis(c, OPT_CACHE_LRU_HOST, OPT_CACHE_LRU_PORT, problems_out);
     return problems_out->len > len ? -EINVAL : 0;
 }

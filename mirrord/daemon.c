@@ -21,10 +21,12 @@
 #include "base/http_client.h"
 #include "base/log.h"
 #include "base/pool.h"
+#include "base/redis.h"
 #include "base/worker.h"
 #include "cache/cache.h"
 #include "cache/gc.h"
 #include "cache/scrub.h"
+#include "cache/tag.h"
 #include "mirrord/access_log.h"
 #include "mirrord/address.h"
 #include "mirrord/admin.h"
@@ -53,6 +55,7 @@ struct daemon {
     struct worker *control; /* this thread: signals, admin listener, timers */
     struct worker **workers;
     unsigned n_workers;
+    struct redis *redis, *redis_lru; /* NULL: not used */
     struct cache *cache;
     struct registries *registries;
     struct api *api;
@@ -130,6 +133,13 @@ static void stop(struct daemon *d)
 
 /* --- reloading ------------------------------------------------------------------------------- */
 
+static void share_tags(struct daemon *d)
+{
+    tags_set_ttls(cache_tags(d->cache),
+                  (unsigned)(config_ms(d->config, OPT_MIRRORING_TAGS_CACHE_TTL) / 1000),
+                  (unsigned)(config_ms(d->config, OPT_MIRRORING_NEGATIVE_TTL) / 1000));
+}
+
 /* What SIGHUP can change is put into force. */
 static void apply(struct daemon *d)
 {
@@ -144,6 +154,7 @@ static void apply(struct daemon *d)
     struct scrub_settings scrub = settings_scrub(d->config);
     scrub_set_settings(cache_scrub(d->cache), &scrub);
     scrubber_kick(d->scrubber);
+    share_tags(d);
 }
 
 static void open_logs_anew(struct daemon *d)
@@ -230,6 +241,19 @@ static void on_gc(evutil_socket_t fd, short what, void *arg)
 
 /* --- starting -------------------------------------------------------------------------------- */
 
+/* They need not be there; nothing is contacted before the workers run. */
+static struct redis *make_redis(struct daemon *d, bool is_lru)
+{
+    struct redis_config config;
+
+    if (!settings_redis(d->config, is_lru, &config))
+        return NULL;
+    CHECK(d->n_workers > 0);
+    config.n_workers = d->n_workers;
+    config.herald = d->workers[0];
+    return redis_new(&config);
+}
+
 /* What it finds damaged comes back through the first worker. */
 static void make_scrub(struct daemon *d)
 {
@@ -246,6 +270,8 @@ static int make_parts(struct daemon *d, struct error *err)
 {
     struct cache_config cache = settings_cache(d->config, d->pool);
 
+    cache.redis = d->redis = make_redis(d, false);
+    cache.redis_objects = d->redis_lru = make_redis(d, true);
     int rc = cache_open(&cache, &d->cache, err);
     if (rc == 0)
         rc = registries_make(d->config, &d->registries, err);
@@ -264,6 +290,7 @@ static int make_parts(struct daemon *d, struct error *err)
                               .api = d->api,
                               .pool = d->pool,
                               .scrubber = d->scrubber};
+    share_tags(d);
     return 0;
 }
 
@@ -444,9 +471,17 @@ static int make_all(struct daemon *d, struct error *err)
     return rc;
 }
 
+static void do_open_cache(void *arg)
+{
+    struct daemon *d = arg;
+
+    cache_open_here(d->cache);
+}
+
 static void run(struct daemon *d)
 {
     for (unsigned i = 0; i < d->n_workers; i++) {
+        worker_call(d->workers[i], do_open_cache, d);
         server_start_on(d->server, d->workers[i]);
         worker_start(d->workers[i]);
     }
@@ -461,15 +496,17 @@ static void run(struct daemon *d)
 
 /* One question to all workers. */
 struct round {
+    struct daemon *daemon;
     sem_t answers;
     atomic_bool was_busy; /* somebody had something to do before it could answer */
 };
 
-static void do_close_client(void *arg)
+static void do_close_clients(void *arg)
 {
     struct round *r = arg;
 
     http_client_close();
+    cache_close_here(r->daemon->cache);
     sem_post(&r->answers);
 }
 
@@ -490,7 +527,7 @@ static void do_rest(void *arg)
 /* Has fn run on every worker and waits for their answers. True when one of them was busy. */
 static bool ask_workers(struct daemon *d, worker_fn fn)
 {
-    struct round r = {.was_busy = false};
+    struct round r = {.daemon = d, .was_busy = false};
 
     sem_init(&r.answers, 0, 0);
     for (unsigned i = 0; i < d->n_workers; i++)
@@ -512,7 +549,7 @@ static void settle(struct daemon *d)
 
     scrubber_stop(d->scrubber);
     refetch_stop(d->refetch);
-    ask_workers(d, do_close_client);
+    ask_workers(d, do_close_clients);
     gc_stop(cache_gc(d->cache));
     for (;;) {
         n_jobs = pool_wait(d->pool);
@@ -562,6 +599,8 @@ static void take_down(struct daemon *d)
     if (d->api)
         api_free(&d->api);
     cache_close(&d->cache);
+    redis_free(&d->redis);
+    redis_free(&d->redis_lru);
     registries_free(&d->registries);
     pool_free(&d->pool);
     access_log_close(&d->access);

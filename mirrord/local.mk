@@ -29,6 +29,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/api_settings.c mirrord/api_settings.h \
 	mirrord/api_blob.c mirrord/api_catalog.c mirrord/api_manifest.c \
 	mirrord/api_manifest_body.c mirrord/api_manifest_private.h mirrord/api_manifest_send.c \
+	mirrord/api_manifest_heard.c \
 	mirrord/api_manifest_tag.c \
 	mirrord/api_delete.c mirrord/api_manifest_put.c \
 	mirrord/push_fetch.c mirrord/push_fetch.h \

@@ -31,6 +31,7 @@
 #include "mirrord/address.h"
 #include "mirrord/admin.h"
 #include "mirrord/api.h"
+#include "mirrord/config_upstreams.h"
 #include "mirrord/configuration.h"
 #include "mirrord/privileges.h"
 #include "mirrord/registries.h"
@@ -58,6 +59,7 @@ struct daemon {
     struct redis *redis, *redis_lru; /* NULL: not used */
     struct cache *cache;
     struct registries *registries;
+    struct config_upstreams upstreams; /* whose listeners' addresses mark requests */
     struct api *api;
     struct access_log *access;
     struct server *server;
@@ -307,6 +309,32 @@ static int listen_main(struct daemon *d, struct error *err)
     return server_listen(d->server, &address, err);
 }
 
+/* The addresses that stand for a registry. */
+static int listen_for(struct daemon *d, const struct config_value *addresses, struct error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < addresses->n_items; i++) {
+        struct address address;
+        rc = address_parse(slice_of(addresses->items[i]), &address, err);
+        server_mark(d->server, addresses->items[i]);
+        if (rc == 0)
+            rc = server_listen(d->server, &address, err);
+    }
+    server_mark(d->server, NULL);
+    return rc;
+}
+
+static int listen_for_upstreams(struct daemon *d, struct error *err)
+{
+    int rc = 0;
+
+    config_upstreams_parse(config_str(d->config, OPT_MIRRORING_UPSTREAMS), &d->upstreams);
+    for (size_t i = 0; rc == 0 && i < d->upstreams.n; i++)
+        rc = listen_for(d, &d->upstreams.entries[i].values[UPSTREAM_LISTEN], err);
+    return rc;
+}
+
 static int listen_all(struct daemon *d, struct error *err)
 {
     unsigned n_inherited = server_inherited_fds();
@@ -323,7 +351,7 @@ static int listen_all(struct daemon *d, struct error *err)
         if (rc == 0)
             rc = server_listen(d->server, &address, err);
     }
-    return rc;
+    return rc == 0 ? listen_for_upstreams(d, err) : rc;
 }
 
 /* The listeners are open before the API is made, but nothing is accepted until the workers run. */
@@ -604,6 +632,7 @@ static void take_down(struct daemon *d)
     registries_free(&d->registries);
     pool_free(&d->pool);
     access_log_close(&d->access);
+    config_upstreams_fini(&d->upstreams);
     config_unref(&d->config);
 }
 

@@ -15,6 +15,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/states.h \
 	mirrord/config_load.c mirrord/config_print.c mirrord/config_private.h \
 	mirrord/config_number.c mirrord/config_number.h \
+	mirrord/config_upstreams.c mirrord/config_upstreams.h \
 	mirrord/config_text.c mirrord/config_text.h \
 	mirrord/config_value.c mirrord/config_value.h \
 	mirrord/configuration.c mirrord/configuration.h \

@@ -13,6 +13,7 @@
 #include "cache/cache_private.h"
 #include "cache/disk.h"
 #include "cache/gc_private.h"
+#include "cache/scrub_private.h"
 #include "cache/link.h"
 #include "cache/meta.h"
 #include "cache/news.h"
@@ -35,6 +36,7 @@ struct cache {
     struct referrers *referrers;
     struct storage_lock *lock; /* NULL: not to be had, and nothing is collected */
     struct gc *gc;
+    struct scrub *scrub;
     struct uploads *uploads;
     struct sweep_ages sweep_ages;
     struct errand sweeping;
@@ -84,6 +86,18 @@ static struct gc *make_gc(struct cache *c, const struct cache_config *config)
         .grace_s = config->gc_grace_s,
     };
     return gc_new(&place, c->errands, config->gc_batch);
+}
+
+static struct scrub *make_scrub(struct cache *c)
+{
+    struct scrub_place place = {
+        .layout = c->layout,
+        .store = c->store,
+        .vouches = c->vouches,
+        .manifests = c->manifests,
+        .lock = c->lock,
+    };
+    return scrub_new(&place);
 }
 
 /* --- other processes -------------------------------------------------------------------------- */
@@ -217,6 +231,7 @@ int cache_open(const struct cache_config *config, struct cache **out, struct err
     c->referrers = referrers_new(layout, c->errands, config->manifest_memory_bytes / 32);
     c->uploads = uploads_new(layout, c->errands, c->store, c->links, c->vouches, config);
     c->gc = make_gc(c, config);
+    c->scrub = make_scrub(c);
     *out = c;
     return 0;
 }
@@ -235,6 +250,7 @@ void cache_close(struct cache **cc)
     CHECK(!worker_current());
     gc_stop(c->gc);
     errands_wait(c->errands);
+    scrub_free(&c->scrub);
     gc_free(&c->gc);
     uploads_free(&c->uploads);
     fills_free(&c->fills);
@@ -300,6 +316,11 @@ struct links *cache_links(struct cache *c)
 struct gc *cache_gc(struct cache *c)
 {
     return c->gc;
+}
+
+struct scrub *cache_scrub(struct cache *c)
+{
+    return c->scrub;
 }
 
 struct uploads *cache_uploads(struct cache *c)

@@ -21,6 +21,11 @@ struct gc_place;
 struct gc *gc_new(const struct gc_place *place, struct errands *errands, unsigned n_batch);
 void gc_free(struct gc **g);
 
+struct scrub_place;
+/* The place is copied; all that it points to outlives the scrub. */
+struct scrub *scrub_new(const struct scrub_place *place);
+void scrub_free(struct scrub **s);
+
 struct store *store_new(struct layout *l, struct errands *errands, struct vouches *vouches,
                         const struct cache_config *config);
 void store_free(struct store **s);

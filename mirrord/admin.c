@@ -87,6 +87,12 @@ static void start_gc(const struct admin *admin)
     gc_start(cache_gc(admin->cache));
 }
 
+/* For a page that acts by itself, when it answers. */
+static void act_later(const struct admin *admin)
+{
+    (void)admin;
+}
+
 static const struct page {
     const char *path;
     const char *media_type;
@@ -101,6 +107,7 @@ static const struct page {
     {"/upstream", "application/json", print_upstream, NULL, NULL},
     {"/upstreams", "application/json", print_upstreams, NULL, NULL},
     {"/gc", "application/json", print_gc, start_gc, NULL},
+    {"/scrub", "application/json", NULL, act_later, admin_scrub},
     {"/repositories", "application/json", NULL, NULL, admin_list_repositories},
     {"/tags", "application/json", NULL, NULL, admin_list_tags},
 };

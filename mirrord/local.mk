@@ -2,13 +2,16 @@ noinst_LIBRARIES += mirrord/libmirrord.a
 mirrord_libmirrord_a_SOURCES = \
 	mirrord/address.c mirrord/address.h \
 	mirrord/admin.c mirrord/admin.h mirrord/admin_private.h \
+	mirrord/admin_scrub.c \
 	mirrord/admin_tags.c \
 	mirrord/command.h \
 	mirrord/daemon.c mirrord/daemon.h \
 	mirrord/gc_command.c mirrord/gc_command.h \
 	mirrord/precedence.c mirrord/precedence.h \
 	mirrord/privileges.c mirrord/privileges.h \
+	mirrord/scrubber.c mirrord/scrubber.h \
 	mirrord/settings.c mirrord/settings.h \
+	mirrord/verify_command.c mirrord/verify_command.h \
 	mirrord/states.h \
 	mirrord/config_load.c mirrord/config_print.c mirrord/config_private.h \
 	mirrord/config_number.c mirrord/config_number.h \
@@ -56,6 +59,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/range.c mirrord/range.h \
 	mirrord/range_body.c mirrord/range_body.h \
 	mirrord/referrer_page.c mirrord/referrer_page.h \
+	mirrord/refetch.c mirrord/refetch.h \
 	mirrord/referrers_ask.c mirrord/referrers_ask.h \
 	mirrord/registries.c mirrord/registries.h mirrord/registries_print.c \
 	mirrord/registries_make.c mirrord/registries_make.h \

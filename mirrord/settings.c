@@ -79,6 +79,14 @@ struct cache_config settings_cache(const struct config *config, struct pool *poo
     };
 }
 
+struct scrub_settings settings_scrub(const struct config *config)
+{
+    return (struct scrub_settings){
+        .rate_bytes = config_bytes(config, OPT_SCRUB_RATE),
+        .interval_s = (int64_t)(config_ms(config, OPT_SCRUB_INTERVAL) / 1000),
+    };
+}
+
 /* An option in milliseconds as the parts take them. */
 static unsigned ms(const struct config *config, enum option id)
 {

@@ -13,6 +13,7 @@ from lib.waiting import wait_until
 IMAGES = [simple(seed) for seed in range(3)]
 REPOSITORY = "library/test"
 N_CLIENTS = 4
+N_TAGS = 120    # more than memory holds in these tests
 SENT = 'mirrord_redis_requests_total{server="cache",result="sent"}'
 SKIPPED = 'mirrord_redis_requests_total{server="cache",result="skipped"}'
 
@@ -29,7 +30,7 @@ class Load:
     """Clients that ask for tags, one after the other, until they are told to stop. Memory holds few tags, so most
     requests go to the slower tiers; the upstream has every tag. What is wrong is kept for `check`."""
 
-    def __init__(self, mirror, n_tags=300):
+    def __init__(self, mirror, n_tags=N_TAGS):
         self.mirror, self.n_tags = mirror, n_tags
         self.is_over = threading.Event()
         self.wrong, self.n, self.lock = [], 0, threading.Lock()
@@ -71,11 +72,11 @@ class Load:
 def under_load(make_mirror, fake):
     """under_load(settings of a Redis): (mirror, load), when all is well. The load is checked in the end."""
     made = []
-    for tag in range(300):
+    for tag in range(N_TAGS):
         fake.add_image(IMAGES[tag % len(IMAGES)], REPOSITORY, "t%d" % tag)
 
     def start(settings, n_up=3, **more):
-        mirror = make_mirror(fake, LOGLEVEL="info", STORE_METADATA_MEMORY="128KiB", **{**settings, **more})
+        mirror = make_mirror(fake, LOGLEVEL="info", STORE_METADATA_MEMORY="64KiB", **{**settings, **more})
         if n_up:
             wait_up(mirror, n=n_up)
         load = Load(mirror)
@@ -179,9 +180,9 @@ def test_wrong_values(under_load, redis, fake, kind):
     def spoil():
         # In one piece, or the mirrors' own words get in between.
         if kind == "hash":
-            script = "for i=0,299 do local k=ARGV[1]..i redis.call('DEL',k) redis.call('HSET',k,'a','b') end"
+            script = "for i=0,119 do local k=ARGV[1]..i redis.call('DEL',k) redis.call('HSET',k,'a','b') end"
         else:
-            script = "for i=0,299 do redis.call('SET',ARGV[1]..i,ARGV[2]) end"
+            script = "for i=0,119 do redis.call('SET',ARGV[1]..i,ARGV[2]) end"
         redis.ask("EVAL", script, 0, "mirrord:1:127.0.0.1:%d:tag:%s:t" % (fake.port, REPOSITORY), values.get(kind, b""))
 
     metric = {"hash": failures("refused"), "large": failures("lost")}.get(kind, wrong())
@@ -331,9 +332,9 @@ def test_few_in_flight(under_load, redis):
 @pytest.mark.parametrize("is_stalled", [False, True])
 def test_stop_while_redis_is_asked(make_mirror, fake, redis, proxy, is_stalled):
     """An orderly end with questions under way, under load."""
-    for tag in range(300):
+    for tag in range(N_TAGS):
         fake.add_image(IMAGES[tag % len(IMAGES)], REPOSITORY, "t%d" % tag)
-    mirror = make_mirror(fake, LOGLEVEL="info", STORE_METADATA_MEMORY="128KiB",
+    mirror = make_mirror(fake, LOGLEVEL="info", STORE_METADATA_MEMORY="64KiB",
                          **{**proxy.settings(), **proxy.settings("CACHE_LRU")}, CACHE_LRU_REDIS_USE="always")
     wait_up(mirror, n=3)
     wait_up(mirror, "cache_lru", 2)

@@ -66,13 +66,17 @@ static int make_folders(const struct layout *l, struct error *err)
 }
 
 /* From here on other processes know of this one. */
-static struct gc *make_gc(struct cache *c, const struct cache_config *config)
+static void make_lock(struct cache *c)
 {
     struct error why;
 
     c->lock = storage_lock_new(c->layout, &why);
     if (!c->lock)
         log_warning("gc", "%s; nothing is collected", why.text);
+}
+
+static struct gc *make_gc(struct cache *c, const struct cache_config *config)
+{
     struct gc_place place = {
         .layout = c->layout,
         .store = c->store,
@@ -210,8 +214,9 @@ int cache_open(const struct cache_config *config, struct cache **out, struct err
     c->store = store_new(layout, c->errands, c->vouches, config);
     c->fills = fills_new(layout, c->errands, c->store, config);
     /* Bodies are larger than records and links, and there are fewer of them. */
+    make_lock(c);
     make_shared(c, config);
-    c->links = links_new(layout, c->errands, config->manifest_memory_bytes / 8, c->news);
+    c->links = links_new(layout, c->errands, config->manifest_memory_bytes / 8, c->lock, c->news);
     struct manifest_tools tools = {.errands = c->errands,
                                    .store = c->store,
                                    .links = c->links,
@@ -220,8 +225,8 @@ int cache_open(const struct cache_config *config, struct cache **out, struct err
                                    .objects = c->objects,
                                    .object_max_bytes = config->redis_object_max_bytes};
     c->manifests = manifests_new(&tools, config->manifest_memory_bytes / 8 * 5);
-    c->tags =
-        tags_new(layout, c->errands, config->manifest_memory_bytes / 64 * 13, c->meta, c->news);
+    c->tags = tags_new(layout, c->errands, config->manifest_memory_bytes / 64 * 13, c->lock,
+                       c->meta, c->news);
     c->repos = repos_new(layout, c->errands);
     c->referrers = referrers_new(layout, c->errands, config->manifest_memory_bytes / 32);
     c->uploads = uploads_new(layout, c->errands, c->store, c->links, c->vouches, config);

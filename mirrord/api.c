@@ -279,6 +279,21 @@ static enum api_error choose_registry(struct api_request *q, char repo[NAME_HUB_
     return API_ERROR_NONE;
 }
 
+size_t api_store_name(const struct api *api, const struct txn *txn, struct slice repo,
+                      char out[NAME_HUB_SIZE])
+{
+    struct registry_request request = {.query = SLICE(""),
+                                       .host = txn_head(txn)->host,
+                                       .listener = slice_of(txn_mark(txn)),
+                                       .base = txn_base(txn),
+                                       .repo = repo};
+    struct registry_choice choice;
+
+    if (!repo.len || registry_route(api->registries, &request, out, &choice) != API_ERROR_NONE)
+        return 0;
+    return choice.repo_len;
+}
+
 static bool is_legacy(enum route_id id)
 {
     return id == ROUTE_ROOT || id == ROUTE_PING;

@@ -163,11 +163,14 @@ enum tag_choice api_manifest_choose(const struct api *api, struct slice repo, en
                                     const struct tag_record *record)
 {
     const struct api_settings *s = api_settings_now(api);
+    const struct registry *g = api_registry_of(api, repo);
+    int64_t ttl_s = g->times.ttl_s, negative_ttl_s = g->times.negative_ttl_s;
     struct tag_view view = {.rule = rule,
-                            .has_upstream = api_registry_of(api, repo)->upstream != NULL,
+                            .has_upstream = g->upstream != NULL,
                             .now_s = clock_wall_s(),
-                            .ttl_s = s->tags_cache_ttl_s,
-                            .negative_ttl_s = s->negative_ttl_s};
+                            .ttl_s = ttl_s >= 0 ? ttl_s : s->tags_cache_ttl_s,
+                            .negative_ttl_s =
+                                negative_ttl_s >= 0 ? negative_ttl_s : s->negative_ttl_s};
 
     return tag_choice_of(&view, record);
 }

@@ -107,6 +107,10 @@ const struct registry *api_registry_of(const struct api *api, struct slice repo)
 /* Starts a fetch from there: spec->repo is the storage name. Only where there is an upstream. */
 struct fetch *api_fetch(const struct api *api, const struct fetch_spec *spec,
                         const struct fetch_ops *ops, void *arg);
+/* The storage name of another repository that a push names beside its own, by the same address. The
+ * length written; 0: there is none. */
+size_t api_store_name(const struct api *api, const struct txn *txn, struct slice repo,
+                      char out[NAME_HUB_SIZE]);
 /* Appends what the query of a link to the next page needs to lead to the same registry. */
 void api_add_ns(const struct txn *txn, struct strbuf *query);
 

@@ -50,7 +50,7 @@ struct api_settings {
     /* The legacy face. */
     const char *issue;  /* NULL: not set */
     const char *flavor; /* NULL or the flavor's name */
-    bool has_source;    /* mirroring.source is set */
+    bool has_source;    /* something is mirrored */
     bool standalone;
     bool debug;
     const char *const *argv; /* NULL-terminated, for /_ping with debug; may be NULL */

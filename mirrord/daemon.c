@@ -466,6 +466,20 @@ static void make_workers(struct daemon *d)
     d->pool = pool_new((unsigned)config_int(d->config, OPT_REGISTRY_POOL_THREADS));
 }
 
+/* The registries beside the source. */
+static void report_registries(const struct registries *r)
+{
+    const struct registry *g;
+
+    for (size_t i = 1; (g = registries_item(r, i)); i++) {
+        struct strbuf urls = STRBUF_INIT;
+        for (const struct upstream *u = g->upstream; u; u = upstream_fallback(u))
+            strbuf_addf(&urls, "%s%s", urls.len ? ", then " : "", upstream_name(u));
+        log_info(PREFIX, "mirroring %s from %s", g->host.ptr, urls.ptr);
+        strbuf_fini(&urls);
+    }
+}
+
 static void report_start(struct daemon *d)
 {
     const struct upstream *upstream = registries_default(d->registries)->upstream;
@@ -480,6 +494,7 @@ static void report_start(struct daemon *d)
         log_info(PREFIX, "admin listening on %s", server_address(d->admin_server, i));
     log_info(PREFIX, "%s, %u workers, storage %s, upstream %s", PACKAGE_STRING, d->n_workers,
              config_str(d->config, OPT_STORAGE_PATH), upstream ? upstream_name(upstream) : "none");
+    report_registries(d->registries);
 }
 
 /* Ports below 1024 need root, the storage must not belong to it: so privileges go in between. */

@@ -251,9 +251,11 @@ static void learn_digest(struct question *q)
 {
     const struct api *api = q->resolver->api;
 
+    int64_t ttl_s = registry_of(q)->times.negative_ttl_s;
+
     if (q->answer.error == API_ERROR_MANIFEST_UNKNOWN)
         resolve_hold(q->resolver, repo_of(q), reference_of(q),
-                     api_settings_now(api)->negative_ttl_s);
+                     ttl_s >= 0 ? ttl_s : api_settings_now(api)->negative_ttl_s);
 }
 
 /* Who has asked may read it through this repository from now on. */

@@ -159,7 +159,8 @@ struct api_settings settings_api(const struct config *config, char *const *argv)
         .fill_complete_percent = (unsigned)config_int(config, OPT_FILL_COMPLETE_PERCENT),
         .issue = config_str(config, OPT_ISSUE),
         .flavor = config_flavor(config),
-        .has_source = config_str(config, OPT_MIRRORING_SOURCE) != NULL,
+        .has_source =
+            config_str(config, OPT_MIRRORING_SOURCE) || config_str(config, OPT_MIRRORING_UPSTREAMS),
         .standalone = config_bool(config, OPT_STANDALONE),
         .debug = config_bool(config, OPT_DEBUG),
         .argv = (const char *const *)argv,

@@ -403,7 +403,7 @@ list-fuzz-targets:
 EXTRA_DIST += tests/run tests/lint tests/conftest.py tests/pytest.ini tests/lib tests/data tests/wire tests/faults tests/e2e tests/conformance \
 	tests/lib/power.c tests/fuzz/corpus \
 	tests/bench/run tests/bench/content.py tests/bench/measure.py tests/bench/servers.py tests/bench/table.py \
-	tests/bench/works.py tests/bench/works_push.py tests/bench/works_redis.py
+	tests/bench/works.py tests/bench/works_push.py tests/bench/works_quota.py tests/bench/works_redis.py
 
 # Folders go into the archive whole, but not what a Python left in them. A folder that holds sources must not be named
 # here: make would take its objects along.

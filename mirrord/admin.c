@@ -10,6 +10,7 @@
 #include "cache/cache.h"
 #include "cache/fill.h"
 #include "cache/gc.h"
+#include "cache/ledger.h"
 #include "mirrord/admin_private.h"
 #include "mirrord/txn.h"
 #include "upstream/upstream.h"
@@ -77,6 +78,18 @@ static void start_gc(const struct admin *admin)
     gc_start(cache_gc(admin->cache));
 }
 
+static void print_ledger(const struct admin *admin, struct strbuf *out)
+{
+    ledger_print_json(cache_ledger(admin->cache), out);
+    strbuf_add_char(out, '\n');
+}
+
+/* Made anew from the storage. */
+static void start_reindex(const struct admin *admin)
+{
+    ledger_reindex(cache_ledger(admin->cache));
+}
+
 static const struct page {
     const char *path;
     const char *media_type;
@@ -90,6 +103,7 @@ static const struct page {
     {"/fills", "application/json", print_fills, NULL, NULL},
     {"/upstream", "application/json", print_upstream, NULL, NULL},
     {"/gc", "application/json", print_gc, start_gc, NULL},
+    {"/ledger", "application/json", print_ledger, start_reindex, NULL},
     {"/repositories", "application/json", NULL, NULL, admin_list_repositories},
     {"/tags", "application/json", NULL, NULL, admin_list_tags},
 };

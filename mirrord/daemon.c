@@ -23,7 +23,9 @@
 #include "base/pool.h"
 #include "base/worker.h"
 #include "cache/cache.h"
+#include "cache/evict.h"
 #include "cache/gc.h"
+#include "cache/ledger.h"
 #include "mirrord/access_log.h"
 #include "mirrord/address.h"
 #include "mirrord/admin.h"
@@ -58,6 +60,7 @@ struct daemon {
     struct event *signals[N_SIGNALS];
     struct mail reloading;
     struct event *sweep_timer;
+    struct event *tend_timer;
     struct event *gc_timer; /* NULL: never by itself */
     struct event *grace_timer;
     unsigned n_draining; /* servers that have not ended yet */
@@ -209,6 +212,15 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
     cache_sweep(d->cache);
 }
 
+static void on_tend(evutil_socket_t fd, short what, void *arg)
+{
+    struct daemon *d = arg;
+
+    (void)fd;
+    (void)what;
+    cache_tend(d->cache);
+}
+
 static void on_gc(evutil_socket_t fd, short what, void *arg)
 {
     struct daemon *d = arg;
@@ -339,6 +351,14 @@ static void hold_signals(int how)
     CHECK(pthread_sigmask(how, &set, NULL) == 0);
 }
 
+static void make_tend_timer(struct daemon *d)
+{
+    static const struct timeval EACH_SECOND = {1, 0};
+
+    d->tend_timer = event_new(worker_event_base(d->control), -1, EV_PERSIST, on_tend, d);
+    CHECK(d->tend_timer && event_add(d->tend_timer, &EACH_SECOND) == 0);
+}
+
 static void make_gc_timer(struct daemon *d)
 {
     uint64_t ms = config_ms(d->config, OPT_GC_INTERVAL);
@@ -377,6 +397,7 @@ static void make_events(struct daemon *d)
     d->sweep_timer = event_new(base, -1, EV_PERSIST, on_sweep, d);
     d->grace_timer = evtimer_new(base, on_grace_over, d);
     CHECK(d->sweep_timer && d->grace_timer && event_add(d->sweep_timer, &often) == 0);
+    make_tend_timer(d);
     make_gc_timer(d);
 }
 
@@ -437,6 +458,7 @@ static void run(struct daemon *d)
     d->has_run = true;
     report_start(d);
     cache_sweep(d->cache);
+    cache_tend(d->cache);
     worker_run(d->control);
 }
 
@@ -493,6 +515,8 @@ static void settle(struct daemon *d)
 
     ask_workers(d, do_close_client);
     gc_stop(cache_gc(d->cache));
+    evict_stop(cache_evict(d->cache));
+    ledger_stop(cache_ledger(d->cache));
     for (;;) {
         n_jobs = pool_wait(d->pool);
         was_busy = ask_workers(d, do_rest);
@@ -510,6 +534,8 @@ static void free_events(struct daemon *d)
             event_free(d->signals[i]);
     if (d->sweep_timer)
         event_free(d->sweep_timer);
+    if (d->tend_timer)
+        event_free(d->tend_timer);
     if (d->gc_timer)
         event_free(d->gc_timer);
     if (d->grace_timer)

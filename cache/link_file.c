@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
+#include "cache/digest_file.h"
 #include "cache/disk.h"
 
 #define RECORD_MAX_BYTES 4096
@@ -32,21 +33,13 @@ static char *record_path(struct layout *l, const struct link_name *name)
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
-/* 0 when the file holds this digest, perhaps with blanks behind. A damaged link is none. */
+/* 0 when the file holds this digest; another one makes it no link. */
 static int read_link(const char *path, const struct digest *d)
 {
-    struct strbuf text = STRBUF_INIT;
     struct digest found;
-    int rc = disk_read_file(path, DIGEST_TEXT_SIZE + 2, &text);
+    int rc = digest_file_read(path, &found);
 
-    if (rc == 0) {
-        struct slice s = {text.ptr, text.len};
-        while (s.len > 0 && (s.ptr[s.len - 1] == '\n' || s.ptr[s.len - 1] == '\r'))
-            s.len--;
-        rc = s.len > 0 && digest_parse(s, &found) && digest_equal(&found, d) ? 0 : -ENOENT;
-    }
-    strbuf_fini(&text);
-    return rc == -EFBIG || rc == -ENOTDIR ? -ENOENT : rc;
+    return rc < 0 || digest_equal(&found, d) ? rc : -ENOENT;
 }
 
 /* The record as JSON, an object; NULL when there is none that can be read. */

@@ -2,6 +2,7 @@ noinst_LIBRARIES += cache/libcache.a
 cache_libcache_a_SOURCES = \
 	cache/bloom.c cache/bloom.h \
 	cache/cache.c cache/cache.h cache/cache_private.h \
+	cache/digest_file.c cache/digest_file.h \
 	cache/digest_search.c cache/digest_search.h \
 	cache/disk.c cache/disk.h \
 	cache/errand.c cache/errand.h \

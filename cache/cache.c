@@ -253,6 +253,19 @@ static void do_sweep(struct errand *e)
     atomic_store(&c->is_sweeping, false);
 }
 
+int cache_reindex_now(struct cache *c, struct ledger_report *out, struct error *err)
+{
+    if (!c->lock)
+        return error_set(err, -ENOLCK, "the storage could not be locked");
+    int rc = storage_lock_enter(c->lock);
+    if (rc < 0)
+        return error_sys(err, rc, "lock the storage");
+    storage_lock_leave(c->lock);
+    rc = ledger_walk_now(c->ledger, true, err);
+    ledger_read_report(c->ledger, out);
+    return rc;
+}
+
 void cache_tend(struct cache *c)
 {
     ledger_tend(c->ledger);

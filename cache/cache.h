@@ -85,6 +85,10 @@ struct evict *cache_evict(struct cache *c);
 /* Removes partial downloads older than partial_max_age_s, off the loop. Call at start and then
  * now and again; any thread. */
 void cache_sweep(struct cache *c);
+struct ledger_report;
+/* For the command line, blocking; this process serves nobody: makes the ledger anew. -EBUSY when
+ * another process uses the storage, or another negative errno. */
+int cache_reindex_now(struct cache *c, struct ledger_report *out, struct error *err);
 /* Each second: what the ledger and eviction do now and then (ledger_tend, evict_start). Any thread;
  * cheap when nothing is due. */
 void cache_tend(struct cache *c);

@@ -53,6 +53,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/query.c mirrord/query.h \
 	mirrord/range.c mirrord/range.h \
 	mirrord/range_body.c mirrord/range_body.h \
+	mirrord/reindex_command.c mirrord/reindex_command.h \
 	mirrord/referrer_page.c mirrord/referrer_page.h \
 	mirrord/referrers_ask.c mirrord/referrers_ask.h \
 	mirrord/registries.c mirrord/registries.h mirrord/registries_print.c \

@@ -15,6 +15,7 @@
 #include "mirrord/daemon.h"
 #include "mirrord/gc_command.h"
 #include "mirrord/options_man.h"
+#include "mirrord/reindex_command.h"
 #include "mirrord/sample.h"
 
 enum { EXIT_USAGE = 2 };
@@ -118,6 +119,8 @@ static const struct command {
     {"check", "", 0, 0, COMMAND_F_CONFIG, check, "validate, print what would run"},
     {"gc", "", 0, 0, COMMAND_F_CONFIG | COMMAND_F_DRY, collect_garbage,
      "remove what no manifest references"},
+    {"reindex", "", 0, 0, COMMAND_F_CONFIG, reindex_command_run,
+     "make the ledger anew from the storage"},
     {"sample", "", 0, 0, 0, print_sample, "print the sample file"},
     {"options", "", 0, 0, 0, print_options, "print the manual's part about options"},
 };

@@ -305,7 +305,7 @@ else
 FUZZ_MAIN = tests/fuzz/replay.c
 endif
 FUZZ_BASE = $(BASE_LIBS) $(FUZZ_LDFLAGS)
-FUZZ_CACHE = cache/libcache.a $(BASE_LIBS) $(FUZZ_LDFLAGS)
+FUZZ_CACHE = cache/libcache.a $(BASE_LIBS) $(SQLITE_LIBS) $(FUZZ_LDFLAGS)
 FUZZ_UPSTREAM = upstream/libupstream.a $(BASE_LIBS) $(FUZZ_LDFLAGS)
 FUZZ_MIRRORD = $(OUR_LIBS) $(FUZZ_LDFLAGS)
 
@@ -344,6 +344,9 @@ tests_fuzz_fuzz_map_LDADD = $(FUZZ_CACHE)
 FUZZ_TARGETS += tests/fuzz/fuzz_network
 tests_fuzz_fuzz_network_SOURCES = tests/fuzz/fuzz_network.c $(FUZZ_MAIN)
 tests_fuzz_fuzz_network_LDADD = $(FUZZ_MIRRORD)
+FUZZ_TARGETS += tests/fuzz/fuzz_pin
+tests_fuzz_fuzz_pin_SOURCES = tests/fuzz/fuzz_pin.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_pin_LDADD = $(FUZZ_CACHE)
 FUZZ_TARGETS += tests/fuzz/fuzz_range
 tests_fuzz_fuzz_range_SOURCES = tests/fuzz/fuzz_range.c $(FUZZ_MAIN)
 tests_fuzz_fuzz_range_LDADD = $(FUZZ_MIRRORD)

@@ -3,6 +3,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/address.c mirrord/address.h \
 	mirrord/admin.c mirrord/admin.h mirrord/admin_private.h \
 	mirrord/admin_tags.c \
+	mirrord/command.h \
 	mirrord/daemon.c mirrord/daemon.h \
 	mirrord/gc_command.c mirrord/gc_command.h \
 	mirrord/precedence.c mirrord/precedence.h \

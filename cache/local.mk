@@ -5,6 +5,7 @@ cache_libcache_a_SOURCES = \
 	cache/digest_search.c cache/digest_search.h \
 	cache/disk.c cache/disk.h \
 	cache/errand.c cache/errand.h \
+	cache/evict.h \
 	cache/fill.c cache/fill.h cache/fill_private.h \
 	cache/fill_file.c cache/fill_file.h \
 	cache/fill_hash.c \
@@ -19,6 +20,7 @@ cache_libcache_a_SOURCES = \
 	cache/gc_mark.c cache/gc_run.c cache/gc_sweep.c \
 	cache/hash_run.c cache/hash_run.h \
 	cache/layout.c cache/layout.h \
+	cache/ledger.h \
 	cache/link.c cache/link.h \
 	cache/link_file.c cache/link_file.h \
 	cache/link_walk.c cache/link_walk.h \
@@ -29,6 +31,7 @@ cache_libcache_a_SOURCES = \
 	cache/names.c cache/names.h \
 	cache/open_files.c cache/open_files.h \
 	cache/origin.c cache/origin.h \
+	cache/pin.h \
 	cache/referrer_entry.c cache/referrer_entry.h \
 	cache/referrer_list.c cache/referrer_list.h \
 	cache/referrers.c cache/referrers.h \

@@ -11,7 +11,10 @@
 #include "base/log.h"
 #include "cache/cache_private.h"
 #include "cache/disk.h"
+#include "cache/evict.h"
 #include "cache/gc_private.h"
+#include "cache/ledger_private.h"
+#include "cache/store_private.h"
 
 struct cache {
     struct layout *layout;
@@ -26,6 +29,9 @@ struct cache {
     struct referrers *referrers;
     struct storage_lock *lock; /* NULL: not to be had, and nothing is collected */
     struct gc *gc;
+    struct pins *pins;
+    struct ledger *ledger;
+    struct evict *evict;
     struct uploads *uploads;
     struct sweep_ages sweep_ages;
     struct errand sweeping;
@@ -73,6 +79,37 @@ static struct gc *make_gc(struct cache *c, const struct cache_config *config)
     return gc_new(&place, c->errands, config->gc_batch);
 }
 
+static void on_grown(void *arg)
+{
+    struct cache *c = arg;
+
+    evict_start(c->evict);
+}
+
+/* What is stored is noted from here on. */
+static void make_ledger(struct cache *c)
+{
+    c->pins = pins_new(c->layout);
+    c->ledger = ledger_new(c->layout, c->errands, c->pins);
+    pins_set_ledger(c->pins, c->ledger);
+    store_set_ledger(c->store, c->ledger);
+    links_set_ledger(c->links, c->ledger);
+    tags_set_ledger(c->tags, c->ledger);
+    struct evict_place place = {
+        .errands = c->errands,
+        .ledger = c->ledger,
+        .store = c->store,
+        .links = c->links,
+        .tags = c->tags,
+        .manifests = c->manifests,
+        .fills = c->fills,
+        .vouches = c->vouches,
+        .lock = c->lock,
+    };
+    c->evict = evict_new(&place);
+    ledger_on_grown(c->ledger, on_grown, c);
+}
+
 int cache_open(const struct cache_config *config, struct cache **out, struct error *err)
 {
     struct error why;
@@ -99,6 +136,7 @@ int cache_open(const struct cache_config *config, struct cache **out, struct err
     c->referrers = referrers_new(layout, c->errands, config->manifest_memory_bytes / 32);
     c->uploads = uploads_new(layout, c->errands, c->store, c->links, c->vouches, config);
     c->gc = make_gc(c, config);
+    make_ledger(c);
     *out = c;
     return 0;
 }
@@ -116,8 +154,12 @@ void cache_close(struct cache **cc)
         return;
     CHECK(!worker_current());
     gc_stop(c->gc);
+    evict_stop(c->evict);
+    ledger_stop(c->ledger);
     errands_wait(c->errands);
     gc_free(&c->gc);
+    ledger_close(c->ledger);
+    evict_free(&c->evict);
     uploads_free(&c->uploads);
     fills_free(&c->fills);
     referrers_free(&c->referrers);
@@ -131,6 +173,8 @@ void cache_close(struct cache **cc)
     errands_free(&c->errands);
     vouches_free(&c->vouches);
     storage_lock_free(&c->lock);
+    ledger_free(&c->ledger);
+    pins_free(&c->pins);
     layout_free(&c->layout);
     free(c);
     *cc = NULL;
@@ -181,6 +225,21 @@ struct gc *cache_gc(struct cache *c)
     return c->gc;
 }
 
+struct ledger *cache_ledger(struct cache *c)
+{
+    return c->ledger;
+}
+
+struct pins *cache_pins(struct cache *c)
+{
+    return c->pins;
+}
+
+struct evict *cache_evict(struct cache *c)
+{
+    return c->evict;
+}
+
 struct uploads *cache_uploads(struct cache *c)
 {
     return c->uploads;
@@ -192,6 +251,12 @@ static void do_sweep(struct errand *e)
 
     sweep_run(c->layout, c->fills, c->uploads, &c->sweep_ages);
     atomic_store(&c->is_sweeping, false);
+}
+
+void cache_tend(struct cache *c)
+{
+    ledger_tend(c->ledger);
+    evict_start(c->evict);
 }
 
 void cache_sweep(struct cache *c)

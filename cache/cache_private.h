@@ -17,6 +17,26 @@ struct gc_place;
 struct gc *gc_new(const struct gc_place *place, struct errands *errands, unsigned n_batch);
 void gc_free(struct gc **g);
 
+struct pins *pins_new(struct layout *l);
+/* Before anything is pinned. */
+void pins_set_ledger(struct pins *ps, struct ledger *ledger);
+void pins_free(struct pins **ps);
+
+/* What eviction works on; all of it outlives it, and is copied. */
+struct evict_place {
+    struct errands *errands;
+    struct ledger *ledger;
+    struct store *store;
+    struct links *links;
+    struct tags *tags;
+    struct manifests *manifests;
+    struct fills *fills;
+    struct vouches *vouches;
+    struct storage_lock *lock; /* NULL: not to be had, and nothing is evicted */
+};
+struct evict *evict_new(const struct evict_place *place);
+void evict_free(struct evict **e);
+
 struct store *store_new(struct layout *l, struct errands *errands, struct vouches *vouches,
                         const struct cache_config *config);
 void store_free(struct store **s);
@@ -37,9 +57,13 @@ struct manifests *manifests_new(const struct manifest_tools *tools, size_t memor
 void manifests_free(struct manifests **ms);
 
 struct links *links_new(struct layout *l, struct errands *errands, size_t memory_bytes);
+/* Before anything is linked. */
+void links_set_ledger(struct links *ls, struct ledger *ledger);
 void links_free(struct links **ls);
 
 struct tags *tags_new(struct layout *l, struct errands *errands, size_t memory_bytes);
+/* Before anything is tagged. */
+void tags_set_ledger(struct tags *ts, struct ledger *ledger);
 void tags_free(struct tags **ts);
 
 struct repos *repos_new(struct layout *l, struct errands *errands);

@@ -62,6 +62,11 @@ void links_note(struct links *ls, enum link_kind kind, struct slice repo, const 
 int links_remove_now(struct links *ls, enum link_kind kind, struct slice repo,
                      const struct digest *d, struct error *err);
 
+/* Pool threads. The same for a mirrored link that is to be evicted, and not durable: -EEXIST when
+ * it is a pushed one. The ledger is not told: it asks. */
+int links_drop_mirrored_now(struct links *ls, enum link_kind kind, struct slice repo,
+                            const struct digest *d, struct error *err);
+
 /* Pool threads. The media type a revision's record tells, appended to *out; perhaps nothing. */
 void links_media_type_now(struct links *ls, struct slice repo, const struct digest *d,
                           struct strbuf *out);

@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
+#include "cache/digest_file.h"
 #include "cache/disk.h"
 
 #define RECORD_MAX_BYTES 4096
@@ -32,21 +33,13 @@ static char *record_path(struct layout *l, const struct link_name *name)
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
-/* 0 when the file holds this digest, perhaps with blanks behind. A damaged link is none. */
+/* 0 when the file holds this digest; another one makes it no link. */
 static int read_link(const char *path, const struct digest *d)
 {
-    struct strbuf text = STRBUF_INIT;
     struct digest found;
-    int rc = disk_read_file(path, DIGEST_TEXT_SIZE + 2, &text);
+    int rc = digest_file_read(path, &found);
 
-    if (rc == 0) {
-        struct slice s = {text.ptr, text.len};
-        while (s.len > 0 && (s.ptr[s.len - 1] == '\n' || s.ptr[s.len - 1] == '\r'))
-            s.len--;
-        rc = s.len > 0 && digest_parse(s, &found) && digest_equal(&found, d) ? 0 : -ENOENT;
-    }
-    strbuf_fini(&text);
-    return rc == -EFBIG || rc == -ENOTDIR ? -ENOENT : rc;
+    return rc < 0 || digest_equal(&found, d) ? rc : -ENOENT;
 }
 
 /* The record as JSON, an object; NULL when there is none that can be read. */
@@ -223,16 +216,18 @@ int link_file_add(struct layout *l, const struct link_name *name, struct slice m
 }
 
 /* Removes what is left of the link's folder, if that is nothing. */
-static int remove_folder(const char *link, struct error *err)
+static int remove_folder(const char *link, enum disk_care care, struct error *err)
 {
     char *folder = folder_of(link);
-    int rc = disk_sync_parent(rmdir(folder) == 0 ? folder : link, err);
+    bool is_gone = rmdir(folder) == 0;
+    int rc = care == DISK_DURABLE ? disk_sync_parent(is_gone ? folder : link, err) : 0;
 
     free(folder);
     return rc;
 }
 
-int link_file_remove(struct layout *l, const struct link_name *name, struct error *err)
+int link_file_remove(struct layout *l, const struct link_name *name, enum disk_care care,
+                     struct error *err)
 {
     char *link = link_path(l, name);
     char *record = record_path(l, name);
@@ -245,7 +240,7 @@ int link_file_remove(struct layout *l, const struct link_name *name, struct erro
     if (rc == 0 && unlink(record) < 0 && errno != ENOENT)
         rc = error_sys(err, -errno, "remove %s", record);
     if (rc == 0)
-        rc = remove_folder(link, err);
+        rc = remove_folder(link, care, err);
     free(record);
     free(link);
     return rc;

@@ -13,6 +13,7 @@
 #include <jansson.h>
 
 #include "base/check.h"
+#include "cache/digest_file.h"
 #include "cache/disk.h"
 
 #define RECORD_MAX_BYTES 4096
@@ -26,23 +27,6 @@ struct file_record {
 };
 
 /* --- reading ---------------------------------------------------------------------------------- */
-
-/* Reads a link file: a digest, perhaps with blanks behind. */
-static int read_link(const char *path, struct digest *out)
-{
-    struct strbuf text = STRBUF_INIT;
-    int rc = disk_read_file(path, DIGEST_TEXT_SIZE + 2, &text);
-
-    if (rc == 0) {
-        struct slice s = {text.ptr, text.len};
-        while (s.len > 0 && (s.ptr[s.len - 1] == '\n' || s.ptr[s.len - 1] == '\r'))
-            s.len--;
-        /* A damaged link is none. */
-        rc = s.len > 0 && digest_parse(s, out) ? 0 : -ENOENT;
-    }
-    strbuf_fini(&text);
-    return rc == -EFBIG || rc == -ENOTDIR ? -ENOENT : rc;
-}
 
 static bool read_digest(const json_t *half, const char *key, struct digest *out)
 {
@@ -110,7 +94,7 @@ int tag_file_load(struct layout *l, struct slice repo, struct slice tag, struct 
     struct stat st;
     char *link = layout_tag_link(l, repo, tag);
     char *path = layout_tag_record(l, repo, tag);
-    int rc = read_link(link, &digest);
+    int rc = digest_file_read(link, &digest);
 
     if (rc == 0) {
         read_record(path, &found);
@@ -194,7 +178,7 @@ int tag_file_store(struct layout *l, struct slice repo, struct slice tag,
     struct digest before;
     char *link = layout_tag_link(l, repo, tag);
     char *path = layout_tag_record(l, repo, tag);
-    bool has_link = read_link(link, &before) == 0;
+    bool has_link = digest_file_read(link, &before) == 0;
     bool is_same = has_link && digest_equal(&before, wanted);
     int rc = 0;
 
@@ -237,18 +221,19 @@ static void empty_folder(int parent_fd, const char *name, unsigned depth)
     closedir(folder);
 }
 
-int tag_file_remove(struct layout *l, struct slice repo, struct slice tag, struct error *err)
+int tag_file_remove(struct layout *l, const struct tag_key *k, enum disk_care care,
+                    struct error *err)
 {
-    char *link = layout_tag_link(l, repo, tag);
-    char *folder = layout_tag(l, repo, tag);
+    char *link = layout_tag_link(l, k->repo, k->tag);
+    char *folder = layout_tag(l, k->repo, k->tag);
     int rc = unlink(link) == 0 ? 0 : -errno;
 
     if (rc == -ENOTDIR)
         rc = -ENOENT;
-    if (rc == 0)
-        rc = disk_sync_parent(link, err);
-    else
+    if (rc < 0)
         error_sys(err, rc, "remove %s", link);
+    else if (care == DISK_DURABLE)
+        rc = disk_sync_parent(link, err);
     if (rc == 0 || rc == -ENOENT) {
         empty_folder(AT_FDCWD, folder, 0);
         rmdir(folder);

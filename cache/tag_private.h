@@ -20,6 +20,7 @@ struct tags {
     struct layout *layout;
     struct errands *errands;
     struct tag_front *front;
+    struct ledger *ledger; /* NULL: nobody wants to know. Told under the stripe, in order */
     /* One per group of tags: who holds it may read a tag's file, change it, and tell the front. */
     pthread_mutex_t stripes[TAG_STRIPES];
     /* Mirrored halves are written by one errand after the other, so that what is newer is not
@@ -32,5 +33,7 @@ struct tags {
 bool tag_name_is_valid(const struct tag_key *k);
 void tag_lock_stripe(struct tags *ts, const struct tag_key *k);
 void tag_unlock_stripe(struct tags *ts, const struct tag_key *k);
+/* The storage has this now; NULL: no such tag. Under the stripe. */
+void tag_tell_ledger(struct tags *ts, const struct tag_key *k, const struct tag_record *record);
 
 #endif

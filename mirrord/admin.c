@@ -10,7 +10,9 @@
 #include "cache/cache.h"
 #include "cache/fill.h"
 #include "cache/gc.h"
+#include "cache/ledger.h"
 #include "mirrord/admin_private.h"
+#include "mirrord/registries.h"
 #include "mirrord/txn.h"
 #include "upstream/upstream.h"
 
@@ -40,8 +42,8 @@ void admin_send_linked(struct txn *txn, struct strbuf *text, struct slice link)
 
 static void print_metrics(const struct admin *admin, struct strbuf *out)
 {
-    (void)admin;
     metric_print(out);
+    registries_print_metrics(admin->registries, out);
 }
 
 /* It answers, so it lives; an upstream that is away is no illness of ours. */
@@ -59,10 +61,18 @@ static void print_fills(const struct admin *admin, struct strbuf *out)
 
 static void print_upstream(const struct admin *admin, struct strbuf *out)
 {
-    if (admin->upstream)
-        upstream_print_json(admin->upstream, out);
+    struct upstream *upstream = registries_default(admin->registries)->upstream;
+
+    if (upstream)
+        upstream_print_json(upstream, out);
     else
         strbuf_add_str(out, "null");
+    strbuf_add_char(out, '\n');
+}
+
+static void print_upstreams(const struct admin *admin, struct strbuf *out)
+{
+    registries_print_json(admin->registries, out);
     strbuf_add_char(out, '\n');
 }
 
@@ -77,6 +87,18 @@ static void start_gc(const struct admin *admin)
     gc_start(cache_gc(admin->cache));
 }
 
+static void print_ledger(const struct admin *admin, struct strbuf *out)
+{
+    ledger_print_json(cache_ledger(admin->cache), out);
+    strbuf_add_char(out, '\n');
+}
+
+/* Made anew from the storage. */
+static void start_reindex(const struct admin *admin)
+{
+    ledger_reindex(cache_ledger(admin->cache));
+}
+
 static const struct page {
     const char *path;
     const char *media_type;
@@ -89,7 +111,9 @@ static const struct page {
     {"/healthz", "application/json", print_health, NULL, NULL},
     {"/fills", "application/json", print_fills, NULL, NULL},
     {"/upstream", "application/json", print_upstream, NULL, NULL},
+    {"/upstreams", "application/json", print_upstreams, NULL, NULL},
     {"/gc", "application/json", print_gc, start_gc, NULL},
+    {"/ledger", "application/json", print_ledger, start_reindex, NULL},
     {"/repositories", "application/json", NULL, NULL, admin_list_repositories},
     {"/tags", "application/json", NULL, NULL, admin_list_tags},
 };

@@ -20,13 +20,13 @@
 struct api;
 struct cache;
 struct pool;
+struct registries;
 struct txn;
-struct upstream;
 
 struct api_config {
-    struct cache *cache;       /* outlives the api */
-    struct pool *pool;         /* outlives the api */
-    struct upstream *upstream; /* NULL: only what is here is served; a reference is taken */
+    struct cache *cache;                 /* outlives the api */
+    struct pool *pool;                   /* outlives the api */
+    const struct registries *registries; /* outlives the api */
     struct api_settings settings;
 };
 

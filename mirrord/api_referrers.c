@@ -204,8 +204,9 @@ static void add_link(const struct referrers_wait *w, struct reply *r)
         strbuf_add_str(&query, "&artifactType=");
         url_add_encoded(&query, type_of(w), "");
     }
-    reply_headerf(r, "Link", "</v2/%.*s/referrers/%s?%s>; rel=\"next\"", (int)w->name_len, w->name,
-                  subject, query.ptr);
+    api_add_ns(w->txn, &query);
+    reply_headerf(r, "Link", "<%.*s/v2/%.*s/referrers/%s?%s>; rel=\"next\"",
+                  SLICE_ARG(txn_base(w->txn)), (int)w->name_len, w->name, subject, query.ptr);
     strbuf_fini(&query);
 }
 

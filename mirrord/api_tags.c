@@ -26,7 +26,6 @@
 #include "mirrord/precedence.h"
 #include "mirrord/txn.h"
 #include "upstream/fetch.h"
-#include "upstream/upstream.h"
 
 /* One request. It frees itself when the client has left, or is answered, and nothing is under way.
  */
@@ -205,9 +204,11 @@ static void send_page(struct tags_wait *w, enum api_origin origin)
     api_origin_note(w->txn, origin);
     reply_header_lines(r, SLICE("Content-Type: application/json\r\n" API_V2_LINE));
     reply_header_lines(r, api_origin_lines(origin));
-    if (w->query.len)
-        reply_headerf(r, "Link", "</v2/%.*s/tags/list?%s>; rel=\"next\"", (int)w->name_len, w->name,
-                      w->query.ptr);
+    if (w->query.len) {
+        api_add_ns(w->txn, &w->query);
+        reply_headerf(r, "Link", "<%.*s/v2/%.*s/tags/list?%s>; rel=\"next\"",
+                      SLICE_ARG(txn_base(w->txn)), (int)w->name_len, w->name, w->query.ptr);
+    }
     size_t len = w->text.len;
     char *text = strbuf_take(&w->text);
     reply_send_memory(r, text, len, free, text);
@@ -225,7 +226,8 @@ static void on_merged(struct pool_job *job)
     }
     if (is_failed)
         log_warning("tags", "list of %.*s from upstream %s is not to be had, telling what is here",
-                    (int)w->name_len, w->name, upstream_name(w->api->upstream));
+                    (int)w->name_len, w->name,
+                    api_registry_of(w->api, (struct slice){w->repo, w->repo_len})->host.ptr);
     txn_on_gone(w->txn, NULL, NULL);
     if (w->list)
         send_page(w, !w->is_passed ? API_ORIGIN_HIT
@@ -305,7 +307,7 @@ static void ask_upstream(struct tags_wait *w, struct slice repo)
     if (w->last_len || w->has_n)
         name_page_query((struct slice){w->last, w->last_len}, w->has_n ? w->limit : 0, &query);
     spec.reference = (struct slice){query.ptr ? query.ptr : "", query.len};
-    w->fetch = fetch_start(w->api->upstream, &spec, &FETCH_OPS, w);
+    w->fetch = api_fetch(w->api, &spec, &FETCH_OPS, w);
     strbuf_fini(&query);
 }
 

@@ -20,6 +20,7 @@
 #include "cache/vouch.h"
 #include "mirrord/api_upload_private.h"
 #include "mirrord/query.h"
+#include "mirrord/registry_route.h"
 #include "mirrord/txn.h"
 
 struct mount {
@@ -41,12 +42,14 @@ static void do_mount(struct pool_job *job)
     struct origin origin = {.is_pushed = true, .at_s = clock_wall_s()};
     struct slice from = {m->from, m->from_len};
 
+    unsigned hold = vouch_hold(cache_vouches(s->api->cache));
     if (m->has_from)
         m->rc = links_load_now(links, LINK_LAYER, from, &s->digest, NULL);
     if (m->rc == 0)
         m->rc = vouch_present_now(cache_vouches(s->api->cache), &s->digest, NULL);
     if (m->rc == 0)
         m->rc = links_add_layer_now(links, api_upload_repo(s), &s->digest, &origin, &m->err);
+    vouch_release(cache_vouches(s->api->cache), hold);
 }
 
 static void on_mounted(struct pool_job *job)
@@ -82,8 +85,9 @@ static bool read_from(const struct upload_story *s, struct slice query, struct m
         return true;
     if (len < 0 || !name_is_repo((struct slice){from, (size_t)len}))
         return false;
-    m->from_len = name_canonical((struct slice){from, (size_t)len}, s->api->is_hub, m->from);
-    return true;
+    m->from_len =
+        registry_route_name(s->api->registries, (struct slice){from, (size_t)len}, m->from);
+    return m->from_len > 0;
 }
 
 bool api_upload_mount(struct upload_story *s)

@@ -23,13 +23,17 @@
 #include "base/pool.h"
 #include "base/worker.h"
 #include "cache/cache.h"
+#include "cache/evict.h"
 #include "cache/gc.h"
+#include "cache/ledger.h"
 #include "mirrord/access_log.h"
 #include "mirrord/address.h"
 #include "mirrord/admin.h"
 #include "mirrord/api.h"
 #include "mirrord/configuration.h"
 #include "mirrord/privileges.h"
+#include "mirrord/registries.h"
+#include "mirrord/registries_make.h"
 #include "mirrord/server.h"
 #include "mirrord/settings.h"
 #include "upstream/upstream.h"
@@ -49,7 +53,7 @@ struct daemon {
     struct worker **workers;
     unsigned n_workers;
     struct cache *cache;
-    struct upstream *upstream; /* NULL: nothing is mirrored */
+    struct registries *registries;
     struct api *api;
     struct access_log *access;
     struct server *server;
@@ -58,6 +62,7 @@ struct daemon {
     struct event *signals[N_SIGNALS];
     struct mail reloading;
     struct event *sweep_timer;
+    struct event *tend_timer;
     struct event *gc_timer; /* NULL: never by itself */
     struct event *grace_timer;
     unsigned n_draining; /* servers that have not ended yet */
@@ -209,6 +214,15 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
     cache_sweep(d->cache);
 }
 
+static void on_tend(evutil_socket_t fd, short what, void *arg)
+{
+    struct daemon *d = arg;
+
+    (void)fd;
+    (void)what;
+    cache_tend(d->cache);
+}
+
 static void on_gc(evutil_socket_t fd, short what, void *arg)
 {
     struct daemon *d = arg;
@@ -220,32 +234,24 @@ static void on_gc(evutil_socket_t fd, short what, void *arg)
 
 /* --- starting -------------------------------------------------------------------------------- */
 
-static int make_upstream(struct daemon *d, struct error *err)
-{
-    if (!config_str(d->config, OPT_MIRRORING_SOURCE))
-        return 0;
-    struct upstream_config config = settings_upstream(d->config);
-    return upstream_new(&config, &d->upstream, err);
-}
-
 static int make_parts(struct daemon *d, struct error *err)
 {
     struct cache_config cache = settings_cache(d->config, d->pool);
 
     int rc = cache_open(&cache, &d->cache, err);
     if (rc == 0)
-        rc = make_upstream(d, err);
+        rc = registries_make(d->config, &d->registries, err);
     if (rc != 0)
         return rc;
     struct api_config api = {
         .cache = d->cache,
         .pool = d->pool,
-        .upstream = d->upstream,
+        .registries = d->registries,
         .settings = settings_api(d->config, d->argv),
     };
     d->api = api_new(&api);
-    d->admin =
-        (struct admin){.cache = d->cache, .upstream = d->upstream, .api = d->api, .pool = d->pool};
+    d->admin = (struct admin){
+        .cache = d->cache, .registries = d->registries, .api = d->api, .pool = d->pool};
     return 0;
 }
 
@@ -339,6 +345,14 @@ static void hold_signals(int how)
     CHECK(pthread_sigmask(how, &set, NULL) == 0);
 }
 
+static void make_tend_timer(struct daemon *d)
+{
+    static const struct timeval EACH_SECOND = {1, 0};
+
+    d->tend_timer = event_new(worker_event_base(d->control), -1, EV_PERSIST, on_tend, d);
+    CHECK(d->tend_timer && event_add(d->tend_timer, &EACH_SECOND) == 0);
+}
+
 static void make_gc_timer(struct daemon *d)
 {
     uint64_t ms = config_ms(d->config, OPT_GC_INTERVAL);
@@ -377,6 +391,7 @@ static void make_events(struct daemon *d)
     d->sweep_timer = event_new(base, -1, EV_PERSIST, on_sweep, d);
     d->grace_timer = evtimer_new(base, on_grace_over, d);
     CHECK(d->sweep_timer && d->grace_timer && event_add(d->sweep_timer, &often) == 0);
+    make_tend_timer(d);
     make_gc_timer(d);
 }
 
@@ -395,6 +410,7 @@ static void make_workers(struct daemon *d)
 
 static void report_start(struct daemon *d)
 {
+    const struct upstream *upstream = registries_default(d->registries)->upstream;
     struct strbuf keys = STRBUF_INIT;
 
     if (config_unbuilt(d->config, &keys))
@@ -405,8 +421,7 @@ static void report_start(struct daemon *d)
     for (unsigned i = 0; d->admin_server && server_address(d->admin_server, i); i++)
         log_info(PREFIX, "admin listening on %s", server_address(d->admin_server, i));
     log_info(PREFIX, "%s, %u workers, storage %s, upstream %s", PACKAGE_STRING, d->n_workers,
-             config_str(d->config, OPT_STORAGE_PATH),
-             d->upstream ? upstream_name(d->upstream) : "none");
+             config_str(d->config, OPT_STORAGE_PATH), upstream ? upstream_name(upstream) : "none");
 }
 
 /* Ports below 1024 need root, the storage must not belong to it: so privileges go in between. */
@@ -437,6 +452,7 @@ static void run(struct daemon *d)
     d->has_run = true;
     report_start(d);
     cache_sweep(d->cache);
+    cache_tend(d->cache);
     worker_run(d->control);
 }
 
@@ -493,6 +509,8 @@ static void settle(struct daemon *d)
 
     ask_workers(d, do_close_client);
     gc_stop(cache_gc(d->cache));
+    evict_stop(cache_evict(d->cache));
+    ledger_stop(cache_ledger(d->cache));
     for (;;) {
         n_jobs = pool_wait(d->pool);
         was_busy = ask_workers(d, do_rest);
@@ -510,6 +528,8 @@ static void free_events(struct daemon *d)
             event_free(d->signals[i]);
     if (d->sweep_timer)
         event_free(d->sweep_timer);
+    if (d->tend_timer)
+        event_free(d->tend_timer);
     if (d->gc_timer)
         event_free(d->gc_timer);
     if (d->grace_timer)
@@ -536,7 +556,7 @@ static void take_down(struct daemon *d)
     if (d->api)
         api_free(&d->api);
     cache_close(&d->cache);
-    upstream_unref(&d->upstream);
+    registries_free(&d->registries);
     pool_free(&d->pool);
     access_log_close(&d->access);
     config_unref(&d->config);

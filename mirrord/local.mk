@@ -25,6 +25,8 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/api.c mirrord/api.h mirrord/api_private.h \
 	mirrord/api_settings.c mirrord/api_settings.h \
 	mirrord/api_blob.c mirrord/api_catalog.c mirrord/api_manifest.c \
+	mirrord/api_manifest_body.c mirrord/api_manifest_private.h mirrord/api_manifest_send.c \
+	mirrord/api_manifest_tag.c \
 	mirrord/api_delete.c mirrord/api_manifest_put.c \
 	mirrord/push_fetch.c mirrord/push_fetch.h \
 	mirrord/push_manifest.c mirrord/push_manifest.h \
@@ -53,6 +55,10 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/range_body.c mirrord/range_body.h \
 	mirrord/referrer_page.c mirrord/referrer_page.h \
 	mirrord/referrers_ask.c mirrord/referrers_ask.h \
+	mirrord/registries.c mirrord/registries.h mirrord/registries_print.c \
+	mirrord/registries_make.c mirrord/registries_make.h \
+	mirrord/registry_host.c mirrord/registry_host.h \
+	mirrord/registry_route.c mirrord/registry_route.h \
 	mirrord/resolve.c mirrord/resolve.h \
 	mirrord/route.c mirrord/route.h \
 	mirrord/access_log.c mirrord/access_log.h \

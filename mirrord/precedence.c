@@ -156,5 +156,6 @@ enum precedence precedence_of(const struct api *api, struct slice repo, struct s
 
 bool precedence_can_ask(const struct api *api, struct slice repo, struct slice tag)
 {
-    return api->upstream && precedence_of(api, repo, tag) != PRECEDENCE_LOCAL_ONLY;
+    return api_registry_of(api, repo)->upstream &&
+           precedence_of(api, repo, tag) != PRECEDENCE_LOCAL_ONLY;
 }

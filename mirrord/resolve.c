@@ -23,7 +23,6 @@
 #include "mirrord/flight.h"
 #include "mirrord/states.h"
 #include "upstream/fetch.h"
-#include "upstream/upstream.h"
 
 enum question_state { QUESTION_ASKING, QUESTION_VERIFYING, QUESTION_ANSWERED, QUESTION_STATE_MAX };
 
@@ -93,6 +92,11 @@ static struct slice repo_of(const struct question *q)
 static struct slice reference_of(const struct question *q)
 {
     return (struct slice){q->reference, q->reference_len};
+}
+
+static const struct registry *registry_of(const struct question *q)
+{
+    return api_registry_of(q->resolver->api, repo_of(q));
 }
 
 static bool is_blob(const struct question *q)
@@ -176,8 +180,8 @@ static void on_manifest_kept(void *arg, int rc)
     struct tag_commit *c = arg;
 
     if (rc == 0)
-        tags_put(c->api->tags, (struct slice){c->repo, c->repo_len},
-                 (struct slice){c->tag, c->tag_len}, &c->record);
+        tags_settle(c->api->tags, (struct slice){c->repo, c->repo_len},
+                    (struct slice){c->tag, c->tag_len}, &c->record);
     free(c);
 }
 
@@ -194,7 +198,8 @@ void resolve_commit_tag(const struct api *api, struct slice repo, struct slice t
     c->tag_len = tag.len;
     memcpy(c->tag, tag.ptr, tag.len);
     tags_note(api->tags, repo, tag, record);
-    manifests_keep(api->manifests, repo, m, upstream_name(api->upstream), on_manifest_kept, c);
+    manifests_keep(api->manifests, repo, m, api_registry_of(api, repo)->origin, on_manifest_kept,
+                   c);
 }
 
 /* The tag has this digest now, and it may be remembered. */
@@ -205,7 +210,7 @@ static void remember_tag(struct question *q, const struct tag_record *before)
                                 .digest = q->answer.digest,
                                 .fetched_at_s = now_s,
                                 .checked_at_s = now_s,
-                                .upstream = q->resolver->api->origin};
+                                .upstream = registry_of(q)->origin};
 
     if (before && digest_equal(&before->digest, &record.digest))
         record.fetched_at_s = before->fetched_at_s;
@@ -257,7 +262,7 @@ static void learn_blob(struct question *q)
     struct digest d;
 
     if (q->answer.error == API_ERROR_NONE && digest_parse(reference_of(q), &d))
-        links_add(api->links, repo_of(q), &d, api->origin);
+        links_add(api->links, repo_of(q), &d, registry_of(q)->origin);
 }
 
 /* What it is called that the upstream has none. */
@@ -275,10 +280,10 @@ static void answer(struct question *q)
     question_goto(q, QUESTION_ANSWERED);
     if (q->answer.error != API_ERROR_NONE && q->answer.error != unknown_of(q))
         log_warning("resolve", "%.*s from upstream %s: %s", (int)q->flight.key_len, q->flight.key,
-                    upstream_name(api->upstream), q->error.text);
+                    registry_of(q)->host.ptr, q->error.text);
     if (q->answer.manifest && q->answer.is_kept && !is_tag(q))
-        manifests_keep(api->manifests, repo_of(q), q->answer.manifest, upstream_name(api->upstream),
-                       NULL, NULL);
+        manifests_keep(api->manifests, repo_of(q), q->answer.manifest, registry_of(q)->origin, NULL,
+                       NULL);
     if (is_blob(q))
         learn_blob(q);
     else if (is_tag(q))
@@ -422,7 +427,7 @@ static void ask(struct question *q, bool is_head)
                               .end = is_blob(q) ? blob_end(q) : UINT64_MAX};
 
     q->is_head = is_head;
-    q->fetch = fetch_start(q->resolver->api->upstream, &spec, &FETCH_OPS, q);
+    q->fetch = api_fetch(q->resolver->api, &spec, &FETCH_OPS, q);
 }
 
 /* HEAD was answered. Registries that leave out what it is for are asked with GET. */
@@ -561,7 +566,7 @@ void resolve_ask(struct resolver *r, enum resolve_kind kind, struct slice repo,
     struct wish wish = {r, kind, repo, reference};
     char key[KEY_SIZE];
 
-    CHECK(kind < RESOLVE_KIND_MAX && r->api->upstream);
+    CHECK(kind < RESOLVE_KIND_MAX && api_registry_of(r->api, repo)->upstream);
     w->flight.done = on_answer;
     w->flight.arg = w;
     flights_join(r->questions, (struct slice){key, make_key(&wish, key)}, &wish, &w->flight);

@@ -8,7 +8,7 @@
 # floor stands without the ones above. Base: UNIT_BASE; cache: UNIT_CACHE; upstream: UNIT_UPSTREAM; mirrord: UNIT_MIRRORD.
 AM_CFLAGS += $(CMOCKA_CFLAGS)
 UNIT_BASE = $(BASE_LIBS) $(CMOCKA_LIBS)
-UNIT_CACHE = cache/libcache.a $(BASE_LIBS) $(CMOCKA_LIBS)
+UNIT_CACHE = cache/libcache.a $(BASE_LIBS) $(SQLITE_LIBS) $(CMOCKA_LIBS)
 UNIT_UPSTREAM = upstream/libupstream.a $(BASE_LIBS) $(CMOCKA_LIBS)
 UNIT_MIRRORD = $(OUR_LIBS) $(CMOCKA_LIBS)
 
@@ -71,6 +71,12 @@ tests_unit_test_disk_LDADD = $(UNIT_CACHE)
 UNIT_TESTS += tests/unit/test_error
 tests_unit_test_error_SOURCES = tests/unit/test_error.c
 tests_unit_test_error_LDADD = $(UNIT_BASE)
+# Images in a cache, and what the ledger says about them.
+CACHE_SCENE = $(CACHE_PLACE) tests/unit/cache_scene.c tests/unit/cache_scene.h
+UNIT_TESTS += tests/unit/test_evict
+tests_unit_test_evict_SOURCES = tests/unit/test_evict.c $(CACHE_SCENE)
+tests_unit_test_evict_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_wall_s
+tests_unit_test_evict_LDADD = $(UNIT_CACHE)
 UNIT_TESTS += tests/unit/test_fill
 tests_unit_test_fill_SOURCES = tests/unit/test_fill.c $(CACHE_PLACE) tests/unit/fill_feed.c tests/unit/fill_feed.h
 tests_unit_test_fill_LDADD = $(UNIT_CACHE)
@@ -103,7 +109,7 @@ tests_unit_test_fresh_folders_SOURCES = tests/unit/test_fresh_folders.c
 tests_unit_test_fresh_folders_LDADD = $(UNIT_CACHE)
 UNIT_TESTS += tests/unit/test_gc
 tests_unit_test_gc_SOURCES = tests/unit/test_gc.c $(CACHE_PLACE)
-tests_unit_test_gc_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_mono_ms
+tests_unit_test_gc_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_mono_ms,--wrap=rename
 tests_unit_test_gc_LDADD = $(UNIT_CACHE)
 UNIT_TESTS += tests/unit/test_gc_race
 tests_unit_test_gc_race_SOURCES = tests/unit/test_gc_race.c $(CACHE_PLACE)
@@ -127,6 +133,10 @@ tests_unit_test_json_text_LDADD = $(UNIT_BASE)
 UNIT_TESTS += tests/unit/test_json_walk
 tests_unit_test_json_walk_SOURCES = tests/unit/test_json_walk.c
 tests_unit_test_json_walk_LDADD = $(UNIT_BASE)
+UNIT_TESTS += tests/unit/test_ledger
+tests_unit_test_ledger_SOURCES = tests/unit/test_ledger.c $(CACHE_SCENE)
+tests_unit_test_ledger_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_wall_s
+tests_unit_test_ledger_LDADD = $(UNIT_CACHE)
 UNIT_TESTS += tests/unit/test_link
 tests_unit_test_link_SOURCES = tests/unit/test_link.c $(CACHE_PLACE)
 tests_unit_test_link_LDADD = $(UNIT_CACHE)
@@ -208,6 +218,9 @@ tests_unit_test_referrer_page_LDADD = $(UNIT_MIRRORD)
 UNIT_TESTS += tests/unit/test_referrers
 tests_unit_test_referrers_SOURCES = tests/unit/test_referrers.c $(CACHE_PLACE)
 tests_unit_test_referrers_LDADD = $(UNIT_CACHE)
+UNIT_TESTS += tests/unit/test_registry_route
+tests_unit_test_registry_route_SOURCES = tests/unit/test_registry_route.c
+tests_unit_test_registry_route_LDADD = $(UNIT_MIRRORD)
 UNIT_TESTS += tests/unit/test_repo
 tests_unit_test_repo_SOURCES = tests/unit/test_repo.c $(CACHE_PLACE)
 tests_unit_test_repo_LDADD = $(UNIT_CACHE)
@@ -340,6 +353,9 @@ tests_fuzz_fuzz_referrer_link_LDADD = $(FUZZ_MIRRORD)
 FUZZ_TARGETS += tests/fuzz/fuzz_referrer_list
 tests_fuzz_fuzz_referrer_list_SOURCES = tests/fuzz/fuzz_referrer_list.c $(FUZZ_MAIN)
 tests_fuzz_fuzz_referrer_list_LDADD = $(FUZZ_CACHE)
+FUZZ_TARGETS += tests/fuzz/fuzz_registry_route
+tests_fuzz_fuzz_registry_route_SOURCES = tests/fuzz/fuzz_registry_route.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_registry_route_LDADD = $(FUZZ_MIRRORD)
 FUZZ_TARGETS += tests/fuzz/fuzz_route
 tests_fuzz_fuzz_route_SOURCES = tests/fuzz/fuzz_route.c $(FUZZ_MAIN)
 tests_fuzz_fuzz_route_LDADD = $(FUZZ_MIRRORD)

@@ -22,6 +22,7 @@
 #include "mirrord/api_error.h"
 #include "tests/unit/cache_place.h"
 #include "tests/unit/unit.h"
+#include "mirrord/registries.h"
 #include "upstream/fetch.h"
 #include "upstream/upstream.h"
 
@@ -63,12 +64,6 @@ struct upstream *upstream_ref(struct upstream *u)
 void upstream_unref(struct upstream **u)
 {
     *u = NULL;
-}
-
-const char *upstream_name(const struct upstream *u)
-{
-    (void)u;
-    return "site";
 }
 
 static void finish(struct fetch *f, enum fetch_outcome outcome)
@@ -239,9 +234,12 @@ static void read_on(void *arg)
 static void begin(void *arg)
 {
     struct client *c = arg;
-    struct pull_tools tools = {.upstream = (struct upstream *)&site,
-                               .links = cache_links(place.cache),
-                               .settings = &settings};
+    static const struct registry registry = {.host = {"site", 4},
+                                             .prefix = {"", 0},
+                                             .upstream = (struct upstream *)&site,
+                                             .origin = "site"};
+    struct pull_tools tools = {
+        .registry = &registry, .links = cache_links(place.cache), .settings = &settings};
     bool is_new;
 
     c->fill = fills_join(cache_fills(place.cache), &digest, &is_new);

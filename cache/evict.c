@@ -147,6 +147,7 @@ static bool take(struct evict *e, const struct evict_root *root, struct evict_re
     struct evict_plan *plan = evict_plan_new(l, root, &why, &is_root);
     bool is_busy = plan && evict_is_busy(e, plan);
 
+    CHECK(e->place.ledger->db);
     if (plan && !is_busy)
         evict_remove(e, plan, sum);
     else if (!is_root && root->id != 0)
@@ -258,6 +259,7 @@ static void end_run(struct evict *e, int rc, const struct error *err)
 {
     bool is_short = rc == 0 && is_above(e, atomic_load(&e->high_bytes));
 
+    CHECK(atomic_load(&e->is_running));
     pthread_mutex_lock(&e->lock);
     e->report.is_running = false;
     e->report.is_complete = rc == 0;

@@ -64,6 +64,7 @@ static bool add_item(struct ledger *l, struct evict_plan *plan, int64_t blob)
     sqlite3_stmt *s = ledger_row(l->db, LEDGER_BLOB_GET, "i", blob);
     bool is_known = s && ledger_digest_of(s, 0, &d);
 
+    CHECK(plan->n_manifests <= plan->n);
     ledger_end(l->db, LEDGER_BLOB_GET);
     if (!is_known)
         return false;
@@ -201,6 +202,7 @@ struct evict_plan *evict_plan_new(struct ledger *l, const struct evict_root *roo
 {
     struct evict_plan *plan = xcalloc(1, sizeof(*plan));
 
+    CHECK(root->kind < LINK_KIND_MAX);
     plan->repo = root->repo;
     *is_root = true;
     if (root->repo == 0) {

@@ -86,6 +86,7 @@ static void drop_link(struct evict *e, const struct evict_plan *plan, enum link_
     int rc = links_drop_mirrored_now(e->place.links, kind, slice_of(plan->repo_name), &item->digest,
                                      &err);
 
+    CHECK(plan->repo_name && kind < LINK_KIND_MAX);
     if (rc == 0)
         sum->n_links++;
     /* -EEXIST: it has been pushed a moment ago, and noted as that. */
@@ -155,6 +156,7 @@ void evict_remove(struct evict *e, const struct evict_plan *plan, struct evict_r
 {
     struct evict_result before = *sum;
 
+    CHECK(plan->n > 0 && plan->n_manifests <= plan->n);
     if (plan->repo_name) {
         for (size_t i = 0; i < plan->n_manifests; i++)
             drop_tags(e, plan, &plan->items[i]);

@@ -37,6 +37,7 @@ const char *ledger_state_name(enum ledger_state state)
 /* The only place where the state changes. */
 static void set_state(struct ledger *l, enum ledger_state state)
 {
+    CHECK(state < LEDGER_STATE_MAX);
     if (atomic_exchange(&l->state, state) == state)
         return;
     log_debug(LEDGER_PREFIX, "-> %s", STATES[state]);
@@ -47,6 +48,7 @@ struct ledger *ledger_new(struct layout *layout, struct errands *errands, struct
 {
     struct ledger *l = xcalloc(1, sizeof(*l));
 
+    CHECK(layout && errands && pins);
     l->layout = layout;
     l->errands = errands;
     l->pins = pins;
@@ -231,6 +233,7 @@ void ledger_note_blob_gone(struct ledger *l, const struct digest *d)
 void ledger_note_link(struct ledger *l, enum link_kind kind, struct slice repo,
                       const struct digest *d, const struct origin *origin)
 {
+    CHECK(kind < LINK_KIND_MAX);
     if (!l)
         return;
     struct ledger_note *n = note_new(NOTE_LINK, repo, SLICE_NONE);
@@ -307,6 +310,7 @@ void ledger_want_walk(struct ledger *l)
 
 static void close_locked(struct ledger *l, const struct error *why)
 {
+    CHECK(why->code < 0);
     set_problem(l, why);
     set_state(l, LEDGER_CLOSED);
     ledger_walk_end(&l->walk);
@@ -431,6 +435,7 @@ static void drain_locked(struct ledger *l)
 
 int ledger_enter(struct ledger *l, struct error *err)
 {
+    CHECK(!worker_current());
     pthread_mutex_lock(&l->lock);
     int rc = need_open(l, err);
     if (rc < 0) {
@@ -462,6 +467,7 @@ int ledger_leave(struct ledger *l, struct error *err)
     struct error why, more;
     int rc;
 
+    CHECK(l->db);
     if (l->are_pins_news && atomic_load(&l->state) == LEDGER_READY)
         read_pinned(l);
     rc = ledger_db_commit(l->db, &why);

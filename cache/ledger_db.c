@@ -279,6 +279,7 @@ bool ledger_digest_of(sqlite3_stmt *row, int column, struct digest *out)
     const uint8_t *bytes = sqlite3_column_blob(row, column);
     int n = sqlite3_column_bytes(row, column);
 
+    CHECK(row && column < sqlite3_column_count(row));
     if (n < 1 || bytes[0] >= DIGEST_ALG_MAX || (size_t)n != 1 + digest_size(bytes[0]))
         return false;
     memset(out, 0, sizeof(*out));
@@ -343,6 +344,7 @@ void ledger_run(struct ledger_db *db, enum ledger_sql sql, const char *kinds, ..
 {
     va_list args;
 
+    CHECK(db && sql < LEDGER_SQL_MAX);
     va_start(args, kinds);
     if (ready(db, sql, kinds, args))
         step(db, sql);
@@ -354,6 +356,7 @@ sqlite3_stmt *ledger_row(struct ledger_db *db, enum ledger_sql sql, const char *
 {
     va_list args;
 
+    CHECK(db && sql < LEDGER_SQL_MAX);
     va_start(args, kinds);
     sqlite3_stmt *s = ready(db, sql, kinds, args);
     va_end(args);
@@ -362,11 +365,13 @@ sqlite3_stmt *ledger_row(struct ledger_db *db, enum ledger_sql sql, const char *
 
 sqlite3_stmt *ledger_next(struct ledger_db *db, enum ledger_sql sql)
 {
+    CHECK(db->statements[sql] || db->failure != SQLITE_OK);
     return db->failure == SQLITE_OK ? step(db, sql) : NULL;
 }
 
 void ledger_end(struct ledger_db *db, enum ledger_sql sql)
 {
+    CHECK(db && sql < LEDGER_SQL_MAX);
     if (db->statements[sql])
         sqlite3_reset(db->statements[sql]);
 }
@@ -395,6 +400,7 @@ int64_t ledger_new_id(struct ledger_db *db)
 
 void ledger_db_begin(struct ledger_db *db)
 {
+    CHECK(sqlite3_get_autocommit(db->sqlite));
     db->failure = SQLITE_OK;
     ledger_run(db, LEDGER_BEGIN, "");
 }

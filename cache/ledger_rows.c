@@ -144,6 +144,7 @@ static void put_size(struct ledger *l, int64_t blob, uint64_t size, int64_t at_s
 {
     struct blob_row row = row_of(l, blob);
 
+    CHECK(blob != 0);
     if (row.has_size && row.size == (int64_t)size)
         return;
     ledger_run(l->db, LEDGER_BLOB_SET_SIZE, "iii", blob, (int64_t)size, at_s);
@@ -255,6 +256,7 @@ int ledger_read_manifest(struct ledger *l, int64_t blob, const struct digest *d,
     struct digest found;
     int want = is_pushed || row.is_pushed ? 2 : 1;
 
+    CHECK(blob != 0);
     if (row.read >= want)
         return 0;
     char *path = layout_blob(l->layout, d);
@@ -327,6 +329,7 @@ bool ledger_put_link(struct ledger *l, enum link_kind kind, struct slice repo_na
     int64_t repo = ledger_repo(l, repo_name, true);
     int64_t blob = ledger_blob(l, d, at_s, true);
 
+    CHECK(kind < LINK_KIND_MAX);
     if (repo == 0 || blob == 0)
         return false;
     learn_size(l, blob, d, at_s);
@@ -358,6 +361,7 @@ void ledger_drop_link(struct ledger *l, enum link_kind kind, int64_t repo, int64
 {
     int64_t known = ledger_value(l->db, LEDGER_LINK_FIND, -1, "iii", blob, (int64_t)kind, repo);
 
+    CHECK(kind < LINK_KIND_MAX);
     ledger_run(l->db, LEDGER_ROOT_DROP, "iii", blob, repo, (int64_t)kind);
     if (known < 0)
         return;
@@ -377,6 +381,8 @@ bool ledger_put_tag(struct ledger *l, int64_t repo, struct slice tag, bool is_pu
     int64_t known = ledger_value(l->db, LEDGER_TAG_FIND, 0, "isi", repo, tag, (int64_t)is_pushed);
     int64_t blob = d ? ledger_blob(l, d, clock_wall_s(), true) : 0;
 
+    if (repo == 0 || tag.len == 0)
+        return false;
     if (known == blob)
         return false;
     if (blob != 0)
@@ -441,6 +447,7 @@ void ledger_apply(struct ledger *l, const struct ledger_note *n)
     struct slice repo = {n->text, n->n_repo};
     struct slice name = {n->text + n->n_repo, n->n_name};
 
+    CHECK(l->db && n->kind < NOTE_KIND_MAX);
     switch (n->kind) {
     case NOTE_BLOB:
         ledger_put_blob(l, &n->digest, n->size, n->at_s);

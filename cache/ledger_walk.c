@@ -62,6 +62,7 @@ void ledger_walk_end(struct ledger_walk *w)
 
 static void fail(struct ledger_walk *w, const struct error *why)
 {
+    CHECK(why->code < 0);
     if (!w->has_failed)
         w->why = *why;
     w->has_failed = true;
@@ -123,6 +124,7 @@ static bool blobs_turn(struct ledger *l)
 {
     struct ledger_walk *w = &l->walk;
 
+    CHECK(w->next_folder <= N_FOLDERS);
     if (!w->folder) {
         if (w->next_folder == N_FOLDERS)
             return false;
@@ -154,6 +156,7 @@ static void see_link(struct ledger *l, const struct link_walk_item *item)
     struct error err;
     int rc = link_file_load(l->layout, &name, &origin);
 
+    CHECK(item->kind < LINK_KIND_MAX);
     if (rc == -ENOENT)
         return;
     digest_format(&item->digest, text);
@@ -237,6 +240,7 @@ static bool tags_turn(struct ledger *l)
 {
     struct ledger_walk *w = &l->walk;
 
+    CHECK(!w->folder || w->repo);
     if (!w->folder)
         return next_tags(l);
     const struct dirent *entry = readdir(w->folder);
@@ -402,6 +406,7 @@ bool ledger_walk_turn(struct ledger *l, unsigned n_max)
     struct ledger_walk *w = &l->walk;
     uint64_t until = w->n_walked + n_max;
 
+    CHECK(n_max > 0 && w->phase > WALK_NONE && w->phase < WALK_PHASE_MAX);
     for (unsigned i = 0; i < n_max && w->n_walked < until; i++) {
         if (ledger_db_has_failed(l->db))
             return true; /* the end of the transaction sees to it */

@@ -104,6 +104,7 @@ static int refuse_name(struct slice repo, struct slice reference, struct error *
  */
 static void tell(struct pins *ps, struct slice repo, struct slice reference, bool is_gone)
 {
+    CHECK(!worker_current());
     if (!ps->ledger)
         return;
     ledger_note_pin(ps->ledger, repo, reference, is_gone);

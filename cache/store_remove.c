@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/check.h"
+#include "base/worker.h"
 #include "cache/disk.h"
 #include "cache/ledger.h"
 #include "cache/store_private.h"
@@ -65,6 +67,7 @@ int store_remove_now(struct store *s, const struct store_removal *r, struct erro
     char *path = layout_blob(l, r->digest);
     char *away = layout_tmp_file(l);
 
+    CHECK(r->digest && r->may_go && r->size_out && !worker_current());
     err->code = 0;
     vouch_lock(store_vouches(s), r->digest);
     int rc = move_away_locked(s, r, path, away, err);

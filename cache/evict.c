@@ -53,6 +53,7 @@ void evict_set_limits(struct evict *e, const struct evict_limits *limits)
     atomic_store(&e->low_bytes, low);
     atomic_store(&e->high_bytes, limits->high_bytes);
     atomic_store(&e->max_age_s, limits->max_age_s);
+    atomic_store(&e->is_for_room, limits->is_for_room);
     atomic_store(&e->rest_until_ms, 0);
     atomic_store(&e->aged_at_ms, 0);
     metric_set(METRIC_EVICT_LIMIT, (int64_t)limits->high_bytes);
@@ -62,7 +63,7 @@ void evict_set_limits(struct evict *e, const struct evict_limits *limits)
 void evict_read_limits(struct evict *e, struct evict_limits *out)
 {
     *out = (struct evict_limits){atomic_load(&e->high_bytes), atomic_load(&e->low_bytes),
-                                 atomic_load(&e->max_age_s)};
+                                 atomic_load(&e->max_age_s), atomic_load(&e->is_for_room)};
 }
 
 static bool is_above(struct evict *e, uint64_t limit)
@@ -192,6 +193,9 @@ static bool take_window(struct evict *e, struct evict_result *sum, uint64_t low)
             n_needless++;
             continue;
         }
+        e->reason = !is_large                      ? EVICT_FOR_AGE
+                    : atomic_load(&e->is_for_room) ? EVICT_FOR_SPACE
+                                                   : EVICT_FOR_SIZE;
         n_gone += take(e, &roots[i], sum);
         if (sum->n_blobs >= BATCH_BLOBS)
             break;
@@ -267,11 +271,6 @@ static void end_run(struct evict *e, int rc, const struct error *err)
         set_problem(e, err);
     if (rc < 0 && rc != -EAGAIN)
         log_warning(EVICT_PREFIX, "nothing more was evicted: %s", err->text);
-    if (is_short)
-        log_warning(EVICT_PREFIX,
-                    "%" PRIu64 " bytes are stored, more than the limit of %" PRIu64
-                    ", and nothing more can go",
-                    ledger_stored_bytes(e->place.ledger), atomic_load(&e->high_bytes));
     if (r.n_images + r.n_blobs > 0)
         log_info(EVICT_PREFIX, "%" PRIu64 " images, %" PRIu64 " blobs, %" PRIu64 " bytes evicted",
                  r.n_images, r.n_blobs, r.bytes);
@@ -395,6 +394,7 @@ static int take_some(struct evict *e, struct slice repo_name, struct slice refer
         rc = refuse(l, repo, reference, out);
     out->n_kept = n == 0 ? out->n_kept : 0;
     for (size_t i = 0; i < n && !is_cut; i++) {
+        e->reason = EVICT_FOR_COMMAND;
         n_gone += take(e, &roots[i], out);
         is_cut = out->n_blobs - n_blobs >= BATCH_BLOBS && i + 1 < n;
     }

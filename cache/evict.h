@@ -23,10 +23,20 @@
 
 struct evict;
 
+/* Why an image goes; the metrics tell. */
+enum evict_reason {
+    EVICT_FOR_SIZE,  /* more is stored than may be */
+    EVICT_FOR_SPACE, /* others fill the filesystem */
+    EVICT_FOR_AGE,
+    EVICT_FOR_COMMAND,
+    EVICT_REASON_MAX
+};
+
 struct evict_limits {
     uint64_t high_bytes; /* more than this: evict …; 0: no limit */
     uint64_t low_bytes;  /* … down to this; at most high_bytes */
     int64_t max_age_s;   /* images not used for longer go anyway; 0: no limit */
+    bool is_for_room;    /* high_bytes comes from what others leave of the filesystem */
 };
 /* In force from the next batch on, a run under way included; looks at once whether one is due. Any
  * thread. */

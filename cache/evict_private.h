@@ -17,9 +17,10 @@ struct evict {
     struct errand turn; /* of the run, while there is one */
     /* Of who set is_running. */
     int64_t after_used, after_id; /* the run has passed these roots */
+    enum evict_reason reason;     /* of what is being removed; guarded by the ledger's lock */
     _Atomic uint64_t high_bytes, low_bytes, rest_until_ms, aged_at_ms;
     _Atomic int64_t max_age_s;
-    atomic_bool is_running, is_stopping;
+    atomic_bool is_running, is_stopping, is_for_room;
     pthread_mutex_t lock; /* guards what follows */
     struct evict_report report;
 };

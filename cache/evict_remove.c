@@ -134,6 +134,24 @@ static void remove_blob(struct evict *e, const struct evict_item *item, struct e
     ledger_drop_blob(l, item->blob);
 }
 
+static void count(enum evict_reason reason, uint64_t n_images, uint64_t n_blobs, uint64_t bytes)
+{
+    static const enum metric METRICS[][3] = {
+        [EVICT_FOR_SIZE] = {METRIC_EVICT_IMAGES_SIZE, METRIC_EVICT_BLOBS_SIZE,
+                            METRIC_EVICT_BYTES_SIZE},
+        [EVICT_FOR_SPACE] = {METRIC_EVICT_IMAGES_SPACE, METRIC_EVICT_BLOBS_SPACE,
+                             METRIC_EVICT_BYTES_SPACE},
+        [EVICT_FOR_AGE] = {METRIC_EVICT_IMAGES_AGE, METRIC_EVICT_BLOBS_AGE, METRIC_EVICT_BYTES_AGE},
+        [EVICT_FOR_COMMAND] = {METRIC_EVICT_IMAGES_COMMAND, METRIC_EVICT_BLOBS_COMMAND,
+                               METRIC_EVICT_BYTES_COMMAND},
+    };
+    _Static_assert(sizeof(METRICS) / sizeof(METRICS[0]) == EVICT_REASON_MAX, "metrics per reason");
+
+    metric_add(METRICS[reason][0], (int64_t)n_images);
+    metric_add(METRICS[reason][1], (int64_t)n_blobs);
+    metric_add(METRICS[reason][2], (int64_t)bytes);
+}
+
 void evict_remove(struct evict *e, const struct evict_plan *plan, struct evict_result *sum)
 {
     struct evict_result before = *sum;
@@ -150,7 +168,6 @@ void evict_remove(struct evict *e, const struct evict_plan *plan, struct evict_r
     for (size_t i = 0; i < plan->n; i++)
         remove_blob(e, &plan->items[i], sum);
     sum->n_images += plan->n_manifests > 0;
-    metric_add(METRIC_EVICT_IMAGES, plan->n_manifests > 0);
-    metric_add(METRIC_EVICT_BLOBS, (int64_t)(sum->n_blobs - before.n_blobs));
-    metric_add(METRIC_EVICT_BYTES, (int64_t)(sum->bytes - before.bytes));
+    count(e->reason, plan->n_manifests > 0, sum->n_blobs - before.n_blobs,
+          sum->bytes - before.bytes);
 }

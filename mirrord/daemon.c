@@ -36,6 +36,7 @@
 #include "mirrord/registries_make.h"
 #include "mirrord/server.h"
 #include "mirrord/settings.h"
+#include "mirrord/space.h"
 #include "upstream/upstream.h"
 
 #define PREFIX "mirrord"
@@ -55,6 +56,7 @@ struct daemon {
     struct cache *cache;
     struct registries *registries;
     struct api *api;
+    struct space *space;
     struct access_log *access;
     struct server *server;
     struct admin admin;
@@ -133,12 +135,14 @@ static void apply(struct daemon *d)
 {
     struct server_limits limits = settings_limits(d->config);
     struct api_settings api = settings_api(d->config, d->argv);
+    struct space_settings space = settings_space(d->config);
     enum log_level level = LOG_INFO;
 
     log_level_parse(config_str(d->config, OPT_LOGLEVEL), &level);
     log_set_level(level);
     server_set_limits(d->server, &limits);
     api_set_settings(d->api, &api);
+    space_set(d->space, &space);
 }
 
 static void open_logs_anew(struct daemon *d)
@@ -221,6 +225,7 @@ static void on_tend(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     cache_tend(d->cache);
+    space_tick(d->space);
 }
 
 static void on_gc(evutil_socket_t fd, short what, void *arg)
@@ -250,6 +255,9 @@ static int make_parts(struct daemon *d, struct error *err)
         .settings = settings_api(d->config, d->argv),
     };
     d->api = api_new(&api);
+    struct space_settings space = settings_space(d->config);
+    d->space = space_new(d->cache, d->pool, d->control, config_str(d->config, OPT_STORAGE_PATH));
+    space_set(d->space, &space);
     d->admin = (struct admin){
         .cache = d->cache, .registries = d->registries, .api = d->api, .pool = d->pool};
     return 0;
@@ -453,6 +461,7 @@ static void run(struct daemon *d)
     report_start(d);
     cache_sweep(d->cache);
     cache_tend(d->cache);
+    space_tick(d->space);
     worker_run(d->control);
 }
 
@@ -555,6 +564,7 @@ static void take_down(struct daemon *d)
         server_free(&d->admin_server);
     if (d->api)
         api_free(&d->api);
+    space_free(&d->space);
     cache_close(&d->cache);
     registries_free(&d->registries);
     pool_free(&d->pool);

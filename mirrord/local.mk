@@ -2,12 +2,17 @@ noinst_LIBRARIES += mirrord/libmirrord.a
 mirrord_libmirrord_a_SOURCES = \
 	mirrord/address.c mirrord/address.h \
 	mirrord/admin.c mirrord/admin.h mirrord/admin_private.h \
+	mirrord/admin_client.c mirrord/admin_client.h \
+	mirrord/admin_images.c mirrord/admin_pins.c \
 	mirrord/admin_tags.c \
 	mirrord/command.h \
 	mirrord/daemon.c mirrord/daemon.h \
+	mirrord/image_command.c mirrord/image_command.h \
+	mirrord/image_pattern.c mirrord/image_pattern.h \
 	mirrord/gc_command.c mirrord/gc_command.h \
 	mirrord/precedence.c mirrord/precedence.h \
 	mirrord/privileges.c mirrord/privileges.h \
+	mirrord/space.c mirrord/space.h \
 	mirrord/settings.c mirrord/settings.h \
 	mirrord/states.h \
 	mirrord/config_load.c mirrord/config_print.c mirrord/config_private.h \

@@ -14,6 +14,7 @@
 #include "mirrord/configuration.h"
 #include "mirrord/daemon.h"
 #include "mirrord/gc_command.h"
+#include "mirrord/image_command.h"
 #include "mirrord/options_man.h"
 #include "mirrord/reindex_command.h"
 #include "mirrord/sample.h"
@@ -107,6 +108,8 @@ enum command_flag {
     COMMAND_F_JSON = 1 << 2,   /* knows --json */
 };
 
+#define MANY 1000000
+
 static const struct command {
     const char *name;
     const char *arguments; /* as the usage shows them, besides those of the flags */
@@ -121,6 +124,14 @@ static const struct command {
      "remove what no manifest references"},
     {"reindex", "", 0, 0, COMMAND_F_CONFIG, reindex_command_run,
      "make the ledger anew from the storage"},
+    {"ls", "[pattern ...]", 0, MANY, COMMAND_F_CONFIG | COMMAND_F_JSON, image_command_ls,
+     "list the images of the running daemon"},
+    {"pin", "image ...", 1, MANY, COMMAND_F_CONFIG | COMMAND_F_JSON, image_command_pin,
+     "never evict them"},
+    {"unpin", "image ...", 1, MANY, COMMAND_F_CONFIG | COMMAND_F_JSON, image_command_unpin,
+     "let them be evicted again"},
+    {"evict", "image ...", 1, MANY, COMMAND_F_CONFIG | COMMAND_F_DRY | COMMAND_F_JSON,
+     image_command_evict, "remove mirrored images now"},
     {"sample", "", 0, 0, 0, print_sample, "print the sample file"},
     {"options", "", 0, 0, 0, print_options, "print the manual's part about options"},
 };

@@ -13,6 +13,7 @@
 #include "base/pool.h"
 #include "cache/cache.h"
 #include "cache/ledger.h"
+#include "mirrord/admin_client.h"
 #include "mirrord/configuration.h"
 #include "mirrord/privileges.h"
 #include "mirrord/settings.h"
@@ -41,16 +42,45 @@ static int reindex(struct config *config, struct ledger_report *report, struct e
     return rc;
 }
 
-static int print_end(const struct ledger_report *r)
+/* A full disk must not look like success. */
+static int print(const char *text)
 {
-    printf("%" PRIu64 " blobs, %" PRIu64 " bytes, of them %" PRIu64 " pushed and %" PRIu64
-           " pinned; %" PRIu64 " links, tags and blobs looked at\n",
-           r->bytes.n_blobs, r->bytes.blobs, r->bytes.pushed, r->bytes.pinned, r->n_walked);
-    if (fflush(stdout) != 0) {
+    if (fputs(text, stdout) == EOF || fflush(stdout) != 0) {
         perror("mirrord: standard output");
         return EXIT_FAILURE;
     }
     return EXIT_SUCCESS;
+}
+
+static int print_end(const struct ledger_report *r)
+{
+    char text[256];
+
+    snprintf(text, sizeof(text),
+             "%" PRIu64 " blobs, %" PRIu64 " bytes, of them %" PRIu64 " pushed and %" PRIu64
+             " pinned; %" PRIu64 " links, tags and blobs looked at\n",
+             r->bytes.n_blobs, r->bytes.blobs, r->bytes.pushed, r->bytes.pinned, r->n_walked);
+    return print(text);
+}
+
+/* The daemon that uses the storage begins; nobody waits for its end. */
+static int ask_daemon(const struct config *config, struct error *err)
+{
+    struct admin_client *client;
+    struct admin_answer answer;
+    int rc = admin_client_open(config, &client, err);
+
+    if (rc < 0)
+        return error_wrap(err, "a running daemon uses the storage, and cannot be asked");
+    rc = admin_client_call(client, "POST", "/ledger", &answer, err);
+    if (rc == 0) {
+        if (answer.status != 202)
+            rc =
+                error_set(err, -EPROTO, "the running daemon answers with status %d", answer.status);
+        admin_answer_fini(&answer);
+    }
+    admin_client_close(&client);
+    return rc;
 }
 
 int reindex_command_run(const struct command_line *line, struct config *config)
@@ -64,11 +94,10 @@ int reindex_command_run(const struct command_line *line, struct config *config)
     if (rc == 0)
         return print_end(&report);
     if (rc == -EBUSY)
-        fprintf(stderr,
-                "mirrord reindex: a running daemon uses %s; to have it do it, send POST /ledger to "
-                "its admin listener (admin_listen: %s)\n",
-                config_str(config, OPT_STORAGE_PATH), config_str(config, OPT_ADMIN_LISTEN));
-    else
-        fprintf(stderr, "mirrord reindex: %s\n", err.text);
+        rc = ask_daemon(config, &err);
+    if (rc == 0)
+        return print("the running daemon does it in the background; GET /ledger of its admin "
+                     "listener tells how far it is\n");
+    fprintf(stderr, "mirrord reindex: %s\n", err.text);
     return EXIT_FAILURE;
 }

@@ -9,6 +9,7 @@
 #include "mirrord/access_log.h"
 #include "mirrord/api_settings.h"
 #include "mirrord/server.h"
+#include "mirrord/space.h"
 #include "upstream/upstream.h"
 
 struct config;
@@ -17,6 +18,7 @@ struct pool;
 struct cache_config settings_cache(const struct config *config, struct pool *pool);
 struct upstream_config settings_upstream(const struct config *config);
 struct api_settings settings_api(const struct config *config, char *const *argv);
+struct space_settings settings_space(const struct config *config);
 struct server_limits settings_limits(const struct config *config);
 enum access_format settings_access_format(const struct config *config);
 

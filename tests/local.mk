@@ -176,6 +176,14 @@ tests_unit_test_options_LDADD = $(UNIT_MIRRORD)
 UNIT_TESTS += tests/unit/test_origin
 tests_unit_test_origin_SOURCES = tests/unit/test_origin.c
 tests_unit_test_origin_LDADD = $(UNIT_CACHE)
+UNIT_TESTS += tests/unit/test_image_pattern
+tests_unit_test_image_pattern_SOURCES = tests/unit/test_image_pattern.c
+tests_unit_test_image_pattern_LDADD = $(UNIT_MIRRORD)
+
+UNIT_TESTS += tests/unit/test_space
+tests_unit_test_space_SOURCES = tests/unit/test_space.c
+tests_unit_test_space_LDADD = $(UNIT_MIRRORD)
+
 UNIT_TESTS += tests/unit/test_precedence
 tests_unit_test_precedence_SOURCES = tests/unit/test_precedence.c
 tests_unit_test_precedence_LDADD = $(UNIT_MIRRORD)
@@ -379,6 +387,9 @@ endif
 check_PROGRAMS += tests/bench/push
 tests_bench_push_SOURCES = tests/bench/push.c
 tests_bench_push_LDADD = $(BASE_LIBS)
+check_PROGRAMS += tests/bench/store
+tests_bench_store_SOURCES = tests/bench/store.c
+tests_bench_store_LDADD = $(BASE_LIBS)
 check_PROGRAMS += tests/bench/load
 tests_bench_load_SOURCES = \
 	tests/bench/load.c \
@@ -398,7 +409,7 @@ list-fuzz-targets:
 EXTRA_DIST += tests/run tests/lint tests/conftest.py tests/pytest.ini tests/lib tests/data tests/wire tests/faults tests/e2e tests/conformance \
 	tests/lib/power.c tests/fuzz/corpus \
 	tests/bench/run tests/bench/content.py tests/bench/measure.py tests/bench/servers.py tests/bench/table.py \
-	tests/bench/works.py tests/bench/works_push.py
+	tests/bench/works.py tests/bench/works_many.py tests/bench/works_push.py
 
 # Folders go into the archive whole, but not what a Python left in them. A folder that holds sources must not be named
 # here: make would take its objects along.

@@ -170,9 +170,12 @@ static void forget_references(struct ledger *l, int64_t blob)
 
     if (row.has_size || ledger_value(l->db, LEDGER_LINK_ANY, 0, "i", blob))
         return;
-    struct ids below = references_of(l, blob);
-    ledger_run(l->db, LEDGER_REF_DROP, "i", blob);
-    ledger_run(l->db, LEDGER_BLOB_SET_READ, "ii", blob, (int64_t)0);
+    struct ids below = {0};
+    if (row.read != 0) {
+        below = references_of(l, blob);
+        ledger_run(l->db, LEDGER_REF_DROP, "i", blob);
+        ledger_run(l->db, LEDGER_BLOB_SET_READ, "ii", blob, (int64_t)0);
+    }
     for (size_t i = 0; i < below.n; i++) {
         if (row.is_pushed)
             review_pushed(l, below.ids[i]);
@@ -283,7 +286,8 @@ bool ledger_is_held(struct ledger *l, int64_t blob, int64_t repo)
 
 bool ledger_is_pinned(struct ledger *l, int64_t blob, int64_t repo)
 {
-    return ledger_value(l->db, LEDGER_PIN_OF, 0, "ii", blob, repo) != 0;
+    return ledger_value(l->db, LEDGER_PIN_ANY, 0, "") != 0 &&
+           ledger_value(l->db, LEDGER_PIN_OF, 0, "ii", blob, repo) != 0;
 }
 
 bool ledger_is_loose(struct ledger *l, int64_t blob)

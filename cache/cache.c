@@ -12,11 +12,14 @@
 #include "base/redis.h"
 #include "cache/cache_private.h"
 #include "cache/disk.h"
+#include "cache/evict.h"
 #include "cache/gc_private.h"
 #include "cache/scrub_private.h"
+#include "cache/ledger_private.h"
 #include "cache/link.h"
 #include "cache/meta.h"
 #include "cache/news.h"
+#include "cache/store_private.h"
 #include "cache/tag.h"
 
 struct cache {
@@ -37,6 +40,9 @@ struct cache {
     struct storage_lock *lock; /* NULL: not to be had, and nothing is collected */
     struct gc *gc;
     struct scrub *scrub;
+    struct pins *pins;
+    struct ledger *ledger;
+    struct evict *evict;
     struct uploads *uploads;
     struct sweep_ages sweep_ages;
     struct errand sweeping;
@@ -98,6 +104,37 @@ static struct scrub *make_scrub(struct cache *c)
         .lock = c->lock,
     };
     return scrub_new(&place);
+}
+
+static void on_grown(void *arg)
+{
+    struct cache *c = arg;
+
+    evict_start(c->evict);
+}
+
+/* What is stored is noted from here on. */
+static void make_ledger(struct cache *c)
+{
+    c->pins = pins_new(c->layout);
+    c->ledger = ledger_new(c->layout, c->errands, c->pins);
+    pins_set_ledger(c->pins, c->ledger);
+    store_set_ledger(c->store, c->ledger);
+    links_set_ledger(c->links, c->ledger);
+    tags_set_ledger(c->tags, c->ledger);
+    struct evict_place place = {
+        .errands = c->errands,
+        .ledger = c->ledger,
+        .store = c->store,
+        .links = c->links,
+        .tags = c->tags,
+        .manifests = c->manifests,
+        .fills = c->fills,
+        .vouches = c->vouches,
+        .lock = c->lock,
+    };
+    c->evict = evict_new(&place);
+    ledger_on_grown(c->ledger, on_grown, c);
 }
 
 /* --- other processes -------------------------------------------------------------------------- */
@@ -232,6 +269,7 @@ int cache_open(const struct cache_config *config, struct cache **out, struct err
     c->uploads = uploads_new(layout, c->errands, c->store, c->links, c->vouches, config);
     c->gc = make_gc(c, config);
     c->scrub = make_scrub(c);
+    make_ledger(c);
     *out = c;
     return 0;
 }
@@ -249,9 +287,13 @@ void cache_close(struct cache **cc)
         return;
     CHECK(!worker_current());
     gc_stop(c->gc);
+    evict_stop(c->evict);
+    ledger_stop(c->ledger);
     errands_wait(c->errands);
     scrub_free(&c->scrub);
     gc_free(&c->gc);
+    ledger_close(c->ledger);
+    evict_free(&c->evict);
     uploads_free(&c->uploads);
     fills_free(&c->fills);
     referrers_free(&c->referrers);
@@ -268,6 +310,8 @@ void cache_close(struct cache **cc)
     news_free(&c->news);
     vouches_free(&c->vouches);
     storage_lock_free(&c->lock);
+    ledger_free(&c->ledger);
+    pins_free(&c->pins);
     layout_free(&c->layout);
     free(c);
     *cc = NULL;
@@ -323,6 +367,21 @@ struct scrub *cache_scrub(struct cache *c)
     return c->scrub;
 }
 
+struct ledger *cache_ledger(struct cache *c)
+{
+    return c->ledger;
+}
+
+struct pins *cache_pins(struct cache *c)
+{
+    return c->pins;
+}
+
+struct evict *cache_evict(struct cache *c)
+{
+    return c->evict;
+}
+
 struct uploads *cache_uploads(struct cache *c)
 {
     return c->uploads;
@@ -334,6 +393,25 @@ static void do_sweep(struct errand *e)
 
     sweep_run(c->layout, c->fills, c->uploads, &c->sweep_ages);
     atomic_store(&c->is_sweeping, false);
+}
+
+int cache_reindex_now(struct cache *c, struct ledger_report *out, struct error *err)
+{
+    if (!c->lock)
+        return error_set(err, -ENOLCK, "the storage could not be locked");
+    int rc = storage_lock_enter(c->lock);
+    if (rc < 0)
+        return error_sys(err, rc, "lock the storage");
+    storage_lock_leave(c->lock);
+    rc = ledger_walk_now(c->ledger, true, err);
+    ledger_read_report(c->ledger, out);
+    return rc;
+}
+
+void cache_tend(struct cache *c)
+{
+    ledger_tend(c->ledger);
+    evict_start(c->evict);
 }
 
 void cache_sweep(struct cache *c)

@@ -12,6 +12,9 @@
  *   vouches    what the garbage collector must leave alone                  cache/vouch.h
  *   gc         the garbage collector                                        cache/gc.h
  *   scrub      hashes again what is stored                                  cache/scrub.h
+ *   ledger     size, last use, origin of what is stored: an index           cache/ledger.h
+ *   pins       images that are never evicted                                cache/pin.h
+ *   evict      keeps what is mirrored within its limit                      cache/evict.h
  *
  * One struct cache per process, made at start, shared by all workers; each part says at its
  * functions which thread may call them. Storage is the only truth: all that is in memory here may
@@ -40,6 +43,9 @@ struct uploads;
 struct referrers;
 struct gc;
 struct scrub;
+struct ledger;
+struct pins;
+struct evict;
 
 struct cache_config {
     const char *storage_path;     /* the root; made when missing */
@@ -90,9 +96,19 @@ struct uploads *cache_uploads(struct cache *c);
 struct referrers *cache_referrers(struct cache *c);
 struct gc *cache_gc(struct cache *c);
 struct scrub *cache_scrub(struct cache *c);
+struct ledger *cache_ledger(struct cache *c);
+struct pins *cache_pins(struct cache *c);
+struct evict *cache_evict(struct cache *c);
 
 /* Removes partial downloads older than partial_max_age_s, off the loop. Call at start and then
  * now and again; any thread. */
 void cache_sweep(struct cache *c);
+struct ledger_report;
+/* For the command line, blocking; this process serves nobody: makes the ledger anew. -EBUSY when
+ * another process uses the storage, or another negative errno. */
+int cache_reindex_now(struct cache *c, struct ledger_report *out, struct error *err);
+/* Each second: what the ledger and eviction do now and then (ledger_tend, evict_start). Any thread;
+ * cheap when nothing is due. */
+void cache_tend(struct cache *c);
 
 #endif

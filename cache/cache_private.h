@@ -25,6 +25,25 @@ struct scrub_place;
 /* The place is copied; all that it points to outlives the scrub. */
 struct scrub *scrub_new(const struct scrub_place *place);
 void scrub_free(struct scrub **s);
+struct pins *pins_new(struct layout *l);
+/* Before anything is pinned. */
+void pins_set_ledger(struct pins *ps, struct ledger *ledger);
+void pins_free(struct pins **ps);
+
+/* What eviction works on; all of it outlives it, and is copied. */
+struct evict_place {
+    struct errands *errands;
+    struct ledger *ledger;
+    struct store *store;
+    struct links *links;
+    struct tags *tags;
+    struct manifests *manifests;
+    struct fills *fills;
+    struct vouches *vouches;
+    struct storage_lock *lock; /* NULL: not to be had, and nothing is evicted */
+};
+struct evict *evict_new(const struct evict_place *place);
+void evict_free(struct evict **e);
 
 struct store *store_new(struct layout *l, struct errands *errands, struct vouches *vouches,
                         const struct cache_config *config);
@@ -51,11 +70,15 @@ void manifests_free(struct manifests **ms);
 /* lock and news may be NULL. */
 struct links *links_new(struct layout *l, struct errands *errands, size_t memory_bytes,
                         struct storage_lock *lock, struct news *news);
+/* Before anything is linked. */
+void links_set_ledger(struct links *ls, struct ledger *ledger);
 void links_free(struct links **ls);
 
 /* meta is used when it is shared; lock, meta and news may be NULL. */
 struct tags *tags_new(struct layout *l, struct errands *errands, size_t memory_bytes,
                       struct storage_lock *lock, struct meta *meta, struct news *news);
+/* Before anything is tagged. */
+void tags_set_ledger(struct tags *ts, struct ledger *ledger);
 void tags_free(struct tags **ts);
 
 struct repos *repos_new(struct layout *l, struct errands *errands);

@@ -14,6 +14,7 @@
 #include "base/metric.h"
 #include "cache/disk.h"
 #include "cache/gc_private.h"
+#include "cache/store_private.h"
 #include "cache/vouch_private.h"
 
 #define N_FOLDERS (DIGEST_ALG_MAX * 256)
@@ -69,79 +70,39 @@ static void leave(struct gc_run *run)
 
 /* --- one blob --------------------------------------------------------------------------------- */
 
-/* A client may have been told that the blob is here by somebody who looked before it was renamed,
- * without a lock; then that one vouched before he looked, and it is seen here. */
-static bool take_back(struct gc_run *run, const struct digest *d, const char *away,
-                      const char *path)
-{
-    struct error err;
-
-    if (!is_vouched(run, d))
-        return false;
-    if (disk_publish(away, path, &err) < 0)
-        gc_run_note(run, &err);
-    return true;
-}
-
-/* The folder of a blob that is gone, under the lock: who publishes into it has vouched before. */
-static void remove_folder(const char *path)
-{
-    char *folder = xmemdup0(path, (size_t)(strrchr(path, '/') - path));
-
-    rmdir(folder);
-    free(folder);
-}
-
 /* Of a publication that was cut off. */
 static void remove_empty(struct gc_run *run, const struct digest *d, const char *path)
 {
     lock(run, d);
     if (!is_vouched(run, d))
-        remove_folder(path);
+        store_remove_folder_locked(path);
     unlock(run, d);
 }
 
-/* The look that counts, and the removal: nobody who is about to reference it looks meanwhile. The
- * file only gets another name here, since unlinking a large one takes its time. */
-static bool move_away_locked(struct gc_run *run, const struct digest *d, const char *path,
-                             const char *away)
+static bool may_go(void *arg, const struct digest *d, const struct stat *st)
 {
-    struct stat st;
+    const struct gc_run *run = arg;
 
-    if (is_vouched(run, d) || stat(path, &st) < 0)
-        return false;
-    if (!gc_run_is_old(run, st.st_mtime))
-        return false;
-    if (rename(path, away) < 0) {
-        note_failure(run, -errno, "move away", path);
-        return false;
-    }
-    store_forget(run->place.store, d);
-    if (take_back(run, d, away, path))
-        return false;
-    remove_folder(path);
-    return true;
+    return !is_vouched(run, d) && gc_run_is_old(run, st->st_mtime);
 }
 
-static void remove_blob(struct gc_run *run, const struct digest *d, const char *path, uint64_t size)
+static void remove_blob(struct gc_run *run, const struct digest *d)
 {
-    char *away = layout_tmp_file(run->place.layout);
-    bool is_away;
+    struct error err;
+    uint64_t size = 0;
+    struct store_removal removal = {.digest = d, .may_go = may_go, .arg = run, .size_out = &size};
+    int rc = store_remove_now(run->place.store, &removal, &err);
 
-    lock(run, d);
-    is_away = move_away_locked(run, d, path, away);
-    unlock(run, d);
-    if (is_away) {
-        if (unlink(away) < 0)
-            note_failure(run, -errno, "remove", away);
-        run->report.n_removed++;
-        run->report.bytes_removed += size;
-        metric_inc(METRIC_GC_BLOBS_REMOVED);
-        metric_add(METRIC_GC_BYTES_REMOVED, (int64_t)size);
-        if (run->tell)
-            run->tell(run->arg, d, size);
-    }
-    free(away);
+    if (err.code < 0)
+        gc_run_note(run, &err);
+    if (rc < 0)
+        return;
+    run->report.n_removed++;
+    run->report.bytes_removed += size;
+    metric_inc(METRIC_GC_BLOBS_REMOVED);
+    metric_add(METRIC_GC_BYTES_REMOVED, (int64_t)size);
+    if (run->tell)
+        run->tell(run->arg, d, size);
 }
 
 /* Not marked: everything else is asked here, and asked again under the lock before it goes. */
@@ -158,7 +119,7 @@ static void consider(struct gc_run *run, const struct digest *d)
     } else if (!gc_run_is_old(run, st.st_mtime) || is_vouched(run, d)) {
         run->report.n_young++;
     } else if (!run->place.is_dry) {
-        remove_blob(run, d, path, (uint64_t)st.st_size);
+        remove_blob(run, d);
     } else {
         run->report.n_removed++;
         run->report.bytes_removed += (uint64_t)st.st_size;

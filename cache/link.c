@@ -13,7 +13,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cache/cache_private.h"
+#include "cache/disk.h"
 #include "cache/doubts.h"
+#include "cache/ledger.h"
 #include "cache/link_file.h"
 #include "cache/lru.h"
 #include "cache/news.h"
@@ -48,6 +50,7 @@ struct pending {
 struct links {
     struct layout *layout;
     struct errands *errands;
+    struct ledger *ledger; /* NULL: nobody wants to know. Told under the stripe, in order */
     struct lru *lru;
     struct news *news;              /* NULL: nobody to tell */
     struct storage_lock *lock_file; /* NULL: not to be had */
@@ -154,6 +157,11 @@ struct links *links_new(struct layout *l, struct errands *errands, size_t memory
         pthread_mutex_init(&ls->stripes[i], NULL);
     pthread_mutex_init(&ls->lock, NULL);
     return ls;
+}
+
+void links_set_ledger(struct links *ls, struct ledger *ledger)
+{
+    ls->ledger = ledger;
 }
 
 void links_free(struct links **lls)
@@ -338,8 +346,10 @@ static int add_now(struct links *ls, const struct link_name *name, const struct 
         return error_set(err, -EINVAL, "repository name not usable");
     begin_change(ls, name);
     int rc = link_file_add(ls->layout, name, media_type, &now, err);
-    if (rc == 0)
+    if (rc == 0) {
         remember(ls, name, &now, doubts, true);
+        ledger_note_link(ls->ledger, name->kind, name->repo, name->digest, &now);
+    }
     end_change(ls, name);
     /* Others may remember where it came from before. */
     if (rc == 0 && origin->is_pushed && name->kind == LINK_REVISION)
@@ -375,11 +385,35 @@ int links_remove_now(struct links *ls, enum link_kind kind, struct slice repo,
     if (!layout_repo_is_valid(repo))
         return -ENOENT;
     begin_change(ls, &name);
-    int rc = link_file_remove(ls->layout, &name, err);
+    int rc = link_file_remove(ls->layout, &name, DISK_DURABLE, err);
+    if (rc == 0 || rc == -ENOENT)
+        ledger_note_link_gone(ls->ledger, kind, repo, d);
     /* Whatever happened: the storage is asked next time. */
     lru_remove(ls->lru, hash_of(&name), &name);
     end_change(ls, &name);
     tell(ls, &name);
+    return rc;
+}
+
+int links_drop_mirrored_now(struct links *ls, enum link_kind kind, struct slice repo,
+                            const struct digest *d, struct error *err)
+{
+    struct link_name name = {kind, repo, d};
+    struct origin origin;
+
+    if (!layout_repo_is_valid(repo))
+        return -ENOENT;
+    pthread_mutex_lock(stripe_of(ls, &name));
+    int rc = link_file_load(ls->layout, &name, &origin);
+    if (rc == 0 && origin.is_pushed)
+        rc = -EEXIST;
+    else if (rc == 0)
+        rc = link_file_remove(ls->layout, &name, DISK_WHOLE, err);
+    else if (rc != -ENOENT)
+        error_sys(err, rc, "read a link of %.*s", SLICE_ARG(repo));
+    if (rc != -EEXIST)
+        lru_remove(ls->lru, hash_of(&name), &name);
+    pthread_mutex_unlock(stripe_of(ls, &name));
     return rc;
 }
 

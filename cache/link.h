@@ -62,6 +62,10 @@ void links_note(struct links *ls, enum link_kind kind, struct slice repo, const 
 int links_remove_now(struct links *ls, enum link_kind kind, struct slice repo,
                      const struct digest *d, struct error *err);
 
+/* Pool threads. The same for a mirrored link that is to be evicted, and not durable: -EEXIST when
+ * it is a pushed one. The ledger is not told: it asks. */
+int links_drop_mirrored_now(struct links *ls, enum link_kind kind, struct slice repo,
+                            const struct digest *d, struct error *err);
 /* Another process has changed this link, or may have changed any: the storage is asked again. Any
  * thread. */
 void links_doubt(struct links *ls, enum link_kind kind, struct slice repo, const struct digest *d);

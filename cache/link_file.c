@@ -216,16 +216,18 @@ int link_file_add(struct layout *l, const struct link_name *name, struct slice m
 }
 
 /* Removes what is left of the link's folder, if that is nothing. */
-static int remove_folder(const char *link, struct error *err)
+static int remove_folder(const char *link, enum disk_care care, struct error *err)
 {
     char *folder = folder_of(link);
-    int rc = disk_sync_parent(rmdir(folder) == 0 ? folder : link, err);
+    bool is_gone = rmdir(folder) == 0;
+    int rc = care == DISK_DURABLE ? disk_sync_parent(is_gone ? folder : link, err) : 0;
 
     free(folder);
     return rc;
 }
 
-int link_file_remove(struct layout *l, const struct link_name *name, struct error *err)
+int link_file_remove(struct layout *l, const struct link_name *name, enum disk_care care,
+                     struct error *err)
 {
     char *link = link_path(l, name);
     char *record = record_path(l, name);
@@ -238,7 +240,7 @@ int link_file_remove(struct layout *l, const struct link_name *name, struct erro
     if (rc == 0 && unlink(record) < 0 && errno != ENOENT)
         rc = error_sys(err, -errno, "remove %s", record);
     if (rc == 0)
-        rc = remove_folder(link, err);
+        rc = remove_folder(link, care, err);
     free(record);
     free(link);
     return rc;

@@ -17,6 +17,7 @@
 #include "base/digest.h"
 #include "base/error.h"
 #include "base/strbuf.h"
+#include "cache/disk.h"
 #include "cache/layout.h"
 #include "cache/link.h"
 
@@ -35,7 +36,8 @@ void link_file_media_type(struct layout *l, const struct link_name *name, struct
  * is where the link comes from afterwards. */
 int link_file_add(struct layout *l, const struct link_name *name, struct slice media_type,
                   struct origin *now, struct error *err);
-/* Durably. -ENOENT when there was none. */
-int link_file_remove(struct layout *l, const struct link_name *name, struct error *err);
+/* Durably, or not. -ENOENT when there was none. */
+int link_file_remove(struct layout *l, const struct link_name *name, enum disk_care care,
+                     struct error *err);
 
 #endif

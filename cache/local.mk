@@ -7,6 +7,9 @@ cache_libcache_a_SOURCES = \
 	cache/disk.c cache/disk.h \
 	cache/doubts.c cache/doubts.h \
 	cache/errand.c cache/errand.h \
+	cache/evict.c cache/evict.h cache/evict_private.h \
+	cache/evict_choose.c \
+	cache/evict_remove.c \
 	cache/fill.c cache/fill.h cache/fill_private.h \
 	cache/fill_file.c cache/fill_file.h \
 	cache/fill_hash.c \
@@ -21,6 +24,11 @@ cache_libcache_a_SOURCES = \
 	cache/gc_mark.c cache/gc_run.c cache/gc_sweep.c \
 	cache/hash_run.c cache/hash_run.h \
 	cache/layout.c cache/layout.h \
+	cache/ledger.c cache/ledger.h cache/ledger_private.h \
+	cache/ledger_db.c cache/ledger_db.h cache/ledger_sql.def \
+	cache/ledger_list.c \
+	cache/ledger_rows.c \
+	cache/ledger_walk.c \
 	cache/link.c cache/link.h \
 	cache/link_file.c cache/link_file.h \
 	cache/link_walk.c cache/link_walk.h \
@@ -36,6 +44,7 @@ cache_libcache_a_SOURCES = \
 	cache/open_files.c cache/open_files.h \
 	cache/origin.c cache/origin.h \
 	cache/quiet_file.c cache/quiet_file.h \
+	cache/pin.c cache/pin.h \
 	cache/referrer_entry.c cache/referrer_entry.h \
 	cache/referrer_list.c cache/referrer_list.h \
 	cache/referrers.c cache/referrers.h \
@@ -54,6 +63,7 @@ cache_libcache_a_SOURCES = \
 	cache/segments.c cache/segments.h \
 	cache/store.c cache/store.h cache/store_private.h \
 	cache/storage_lock.c cache/storage_lock.h \
+	cache/store_remove.c \
 	cache/sweep.c \
 	cache/tag.c cache/tag.h \
 	cache/tag_file.c cache/tag_file.h \

@@ -15,13 +15,14 @@
 #include "base/metric.h"
 #include "cache/cache_private.h"
 #include "cache/disk.h"
+#include "cache/ledger.h"
 #include "cache/link.h"
 #include "cache/lru.h"
 #include "cache/manifest_scan.h"
 #include "cache/manifest_type.h"
 #include "cache/meta.h"
 #include "cache/meta_value.h"
-#include "cache/store.h"
+#include "cache/store_private.h"
 #include "cache/vouch.h"
 
 #define N_SHARDS 8
@@ -37,6 +38,7 @@ struct manifest {
     struct slice media_type; /* these three are views of text */
     struct slice header_lines;
     struct slice body;
+    _Atomic uint32_t noted; /* for ledger_note_use */
     char text[];
 };
 
@@ -84,6 +86,7 @@ struct manifest *manifest_new(const struct digest *d, struct slice media_type, s
     size_t n_lines = strlen(lines);
     struct manifest *m = xmalloc(sizeof(*m) + n_lines + body.len);
     atomic_init(&m->refs, 1);
+    atomic_init(&m->noted, 0);
     m->digest = *d;
     memcpy(m->text, lines, n_lines);
     if (body.len > 0)
@@ -181,7 +184,14 @@ struct manifest *manifests_find(struct manifests *ms, const struct digest *d)
     struct manifest *m = NULL;
 
     lru_find(ms->lru, digest_key(d), d, &m);
+    if (m)
+        ledger_note_use(store_ledger(ms->tools.store), &m->noted, d);
     return m;
+}
+
+void manifests_forget(struct manifests *ms, const struct digest *d)
+{
+    lru_remove(ms->lru, digest_key(d), d);
 }
 
 static void remember(struct manifests *ms, struct manifest *m)

@@ -28,6 +28,9 @@ struct slice manifest_header_lines(const struct manifest *m);
 /* Any thread, one short lock; the memory front only. A reference, or NULL. */
 struct manifest *manifests_find(struct manifests *ms, const struct digest *d);
 
+/* It is not in memory from now on. Any thread. */
+void manifests_forget(struct manifests *ms, const struct digest *d);
+
 /* rc 0 with a reference, -ENOENT, or another negative errno; on the worker that asked. */
 typedef void (*manifest_load_fn)(void *arg, int rc, struct manifest *m);
 /* Memory, then the shared cache of small objects if there is one, then (off the loop) the store.

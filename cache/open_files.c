@@ -23,6 +23,7 @@ struct blob {
     dev_t dev;
     ino_t ino;
     _Atomic uint64_t valid_until_ms;
+    _Atomic uint32_t noted;
     struct errands *errands;
     struct errand closing;
 };
@@ -131,6 +132,24 @@ struct blob *open_files_add(struct open_files *t, const struct digest *d, int fd
     atomic_init(&b->valid_until_ms, clock_mono_ms() + t->valid_ms);
     lru_put(t->lru, &b->item, digest_key(d), d, 1);
     return b;
+}
+
+static void look_at_refs(struct lru_item *it, void *arg)
+{
+    *(bool *)arg = atomic_load(&((struct blob *)it)->refs) > 1;
+}
+
+bool open_files_are_in_use(struct open_files *t, const struct digest *d)
+{
+    bool is_in_use = false;
+
+    lru_change(t->lru, digest_key(d), d, look_at_refs, &is_in_use);
+    return is_in_use;
+}
+
+_Atomic uint32_t *open_files_noted(struct blob *b)
+{
+    return &b->noted;
 }
 
 bool open_files_forget(struct open_files *t, const struct digest *d)

@@ -9,6 +9,7 @@
 #define CACHE_OPEN_FILES_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/stat.h>
 
 #include "cache/errand.h"
@@ -28,6 +29,10 @@ struct blob *open_files_add(struct open_files *t, const struct digest *d, int fd
                             const struct stat *st);
 /* Whether an open one is the file that `st` describes. */
 bool open_files_is(const struct blob *b, const struct stat *st);
+/* Somebody besides the table holds the open one. */
+bool open_files_are_in_use(struct open_files *t, const struct digest *d);
+/* For ledger_note_use. */
+_Atomic uint32_t *open_files_noted(struct blob *b);
 /* True when it was open. */
 bool open_files_forget(struct open_files *t, const struct digest *d);
 

@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -12,7 +14,7 @@
 #include "base/worker.h"
 #include "cache/disk.h"
 
-/* One byte each of the file, which is empty. */
+/* One byte each of the file. What is in it is the mark of who came last. */
 enum place {
     PLACE_PRESENCE,  /* read-locked by all who are present, never write-locked */
     PLACE_SECTION,   /* write-locked between enter and leave */
@@ -21,6 +23,8 @@ enum place {
 
 struct storage_lock {
     int fd;
+    uint64_t mark;          /* random: ours, unless another process has come since */
+    pthread_mutex_t inside; /* held between enter and leave */
 };
 
 /* Open file description locks: they belong to the descriptor, not to whichever thread or other
@@ -61,6 +65,10 @@ struct storage_lock *storage_lock_new(const struct layout *l, struct error *err)
         return NULL;
     struct storage_lock *k = xcalloc(1, sizeof(*k));
     k->fd = fd;
+    CHECK(getrandom(&k->mark, sizeof(k->mark), 0) == sizeof(k->mark));
+    /* One that cannot be written tells of company that was none: then there is a walk too many. */
+    disk_pwrite(fd, &k->mark, sizeof(k->mark), 0);
+    pthread_mutex_init(&k->inside, NULL);
     return k;
 }
 
@@ -71,27 +79,45 @@ void storage_lock_free(struct storage_lock **kk)
     if (!k)
         return;
     close(k->fd);
+    pthread_mutex_destroy(&k->inside);
     free(k);
     *kk = NULL;
 }
 
+static void give_up(struct storage_lock *k)
+{
+    CHECK(lock(k->fd, PLACE_SECTION, F_UNLCK, F_OFD_SETLK) == 0);
+}
+
 int storage_lock_enter(struct storage_lock *k)
 {
+    pthread_mutex_lock(&k->inside);
     int rc = lock(k->fd, PLACE_SECTION, F_WRLCK, F_OFD_SETLK);
 
     /* Another collector is in its section, or somebody is just arriving. */
     if (rc == -EAGAIN)
-        return -EBUSY;
-    if (rc == 0)
-        rc = lock(k->fd, PLACE_PRESENCE, F_WRLCK, F_OFD_GETLK);
+        rc = -EBUSY;
+    else if (rc == 0 && (rc = lock(k->fd, PLACE_PRESENCE, F_WRLCK, F_OFD_GETLK)) < 0)
+        give_up(k);
     if (rc < 0)
-        storage_lock_leave(k);
+        pthread_mutex_unlock(&k->inside);
     return rc;
 }
 
 void storage_lock_leave(struct storage_lock *k)
 {
-    CHECK(lock(k->fd, PLACE_SECTION, F_UNLCK, F_OFD_SETLK) == 0);
+    give_up(k);
+    pthread_mutex_unlock(&k->inside);
+}
+
+bool storage_lock_had_company(struct storage_lock *k)
+{
+    uint64_t mark = 0;
+
+    if (disk_pread(k->fd, &mark, sizeof(mark), 0) == 0 && mark == k->mark)
+        return false;
+    disk_pwrite(k->fd, &k->mark, sizeof(k->mark), 0);
+    return true;
 }
 
 void storage_lock_hold(struct storage_lock *k, unsigned place)

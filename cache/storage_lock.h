@@ -9,6 +9,8 @@
 #ifndef CACHE_STORAGE_LOCK_H
 #define CACHE_STORAGE_LOCK_H
 
+#include <stdbool.h>
+
 #include "base/error.h"
 #include "cache/layout.h"
 
@@ -20,10 +22,14 @@ struct storage_lock;
 struct storage_lock *storage_lock_new(const struct layout *l, struct error *err);
 void storage_lock_free(struct storage_lock **k);
 
-/* One thread at a time. 0: no other process is present, and none that comes gets further than
- * storage_lock_new until leave. -EBUSY: another one is; or another negative errno. */
+/* Other threads of this process that enter wait. 0: no other process is present, and none that
+ * comes gets further than storage_lock_new until leave. -EBUSY: another one is; or another negative
+ * errno. */
 int storage_lock_enter(struct storage_lock *k);
 void storage_lock_leave(struct storage_lock *k);
+/* Between enter and leave: another process has been present since this one came, or since the last
+ * time this was asked. */
+bool storage_lock_had_company(struct storage_lock *k);
 
 /* Places that are held for a moment; threads of one process share them, and keep each other out by
  * themselves. Blocking: pool threads, one place each at a time. k may be NULL, and where the file

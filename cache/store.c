@@ -15,6 +15,7 @@
 #include "base/metric.h"
 #include "cache/cache_private.h"
 #include "cache/disk.h"
+#include "cache/ledger.h"
 #include "cache/open_files.h"
 #include "cache/store_private.h"
 #include "cache/vouch.h"
@@ -26,6 +27,7 @@ struct store {
     struct errands *errands;
     struct vouches *vouches;
     struct open_files *open_files;
+    struct ledger *ledger; /* NULL: nobody wants to know */
 };
 
 /* One store_open_blob under way. */
@@ -64,7 +66,11 @@ void store_free(struct store **ss)
 
 struct blob *store_find(struct store *s, const struct digest *d)
 {
-    return open_files_find(s->open_files, d);
+    struct blob *b = open_files_find(s->open_files, d);
+
+    if (b)
+        ledger_note_use(s->ledger, open_files_noted(b), d);
+    return b;
 }
 
 /* What was open under this digest is not on disk any more. */
@@ -162,8 +168,10 @@ int store_put_now(struct store *s, const struct digest *d, const void *p, size_t
     int rc = disk_write_file(s->layout, path, content, DISK_DURABLE, err);
 
     /* It may have been open with another inode behind it. */
-    if (rc == 0)
+    if (rc == 0) {
         open_files_forget(s->open_files, d);
+        ledger_note_blob(s->ledger, d, n);
+    }
     free(path);
     return rc;
 }
@@ -187,12 +195,33 @@ struct blob *store_add(struct store *s, const struct digest *d, int fd)
     struct stat st;
 
     CHECK(fstat(fd, &st) == 0);
+    ledger_note_blob(s->ledger, d, (uint64_t)st.st_size);
     return open_files_add(s->open_files, d, fd, &st);
 }
 
 struct vouches *store_vouches(struct store *s)
 {
     return s->vouches;
+}
+
+struct layout *store_layout(struct store *s)
+{
+    return s->layout;
+}
+
+struct ledger *store_ledger(struct store *s)
+{
+    return s->ledger;
+}
+
+void store_set_ledger(struct store *s, struct ledger *ledger)
+{
+    s->ledger = ledger;
+}
+
+bool store_is_in_use(struct store *s, const struct digest *d)
+{
+    return open_files_are_in_use(s->open_files, d);
 }
 
 void store_forget(struct store *s, const struct digest *d)

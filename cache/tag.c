@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/check.h"
 #include "cache/cache_private.h"
+#include "cache/ledger.h"
 #include "cache/meta.h"
 #include "cache/storage_lock.h"
 #include "cache/tag_file.h"
@@ -61,6 +62,20 @@ void tags_free(struct tags **tts)
         pthread_mutex_destroy(&ts->stripes[i]);
     free(ts);
     *tts = NULL;
+}
+
+void tags_set_ledger(struct tags *ts, struct ledger *ledger)
+{
+    ts->ledger = ledger;
+}
+
+void tag_tell_ledger(struct tags *ts, const struct tag_key *k, const struct tag_record *record)
+{
+    bool is_mirrored = record && record->mirrored == TAG_MIRRORED;
+
+    ledger_note_tag(ts->ledger, k->repo, k->tag,
+                    record && record->is_pushed ? &record->pushed : NULL,
+                    is_mirrored ? &record->digest : NULL);
 }
 
 bool tag_name_is_valid(const struct tag_key *k)

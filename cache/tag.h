@@ -102,5 +102,9 @@ int tags_remove_now(struct tags *ts, struct slice repo, struct slice tag, struct
  * was pushed with another one, only the mirrored half goes. 0 also when there is none. */
 int tags_remove_digest_now(struct tags *ts, struct slice repo, const struct digest *d,
                            struct error *err);
+/* Pool threads. The mirrored half only, if it is this digest, because its image is evicted; not
+ * durable, 0 also when there is none. */
+int tags_drop_mirrored_now(struct tags *ts, struct slice repo, struct slice tag,
+                           const struct digest *d, struct error *err);
 
 #endif

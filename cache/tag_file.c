@@ -221,18 +221,19 @@ static void empty_folder(int parent_fd, const char *name, unsigned depth)
     closedir(folder);
 }
 
-int tag_file_remove(struct layout *l, struct slice repo, struct slice tag, struct error *err)
+int tag_file_remove(struct layout *l, const struct tag_key *k, enum disk_care care,
+                    struct error *err)
 {
-    char *link = layout_tag_link(l, repo, tag);
-    char *folder = layout_tag(l, repo, tag);
+    char *link = layout_tag_link(l, k->repo, k->tag);
+    char *folder = layout_tag(l, k->repo, k->tag);
     int rc = unlink(link) == 0 ? 0 : -errno;
 
     if (rc == -ENOTDIR)
         rc = -ENOENT;
-    if (rc == 0)
-        rc = disk_sync_parent(link, err);
-    else
+    if (rc < 0)
         error_sys(err, rc, "remove %s", link);
+    else if (care == DISK_DURABLE)
+        rc = disk_sync_parent(link, err);
     if (rc == 0 || rc == -ENOENT) {
         empty_folder(AT_FDCWD, folder, 0);
         rmdir(folder);

@@ -7,8 +7,10 @@
 #define CACHE_TAG_FILE_H
 
 #include "base/error.h"
+#include "cache/disk.h"
 #include "cache/layout.h"
 #include "cache/tag.h"
+#include "cache/tag_front.h"
 
 /* 0, -ENOENT, or another negative errno. What the link says and our record does not explain was
  * pushed, by another program, when the link was written. */
@@ -18,7 +20,9 @@ int tag_file_load(struct layout *l, struct slice repo, struct slice tag, struct 
  * mirrored does not become pushed, and what was pushed stays it. */
 int tag_file_store(struct layout *l, struct slice repo, struct slice tag,
                    const struct tag_record *record, struct error *err);
-/* The whole folder; when the link is gone, durably, the tag is. -ENOENT: there was no link. */
-int tag_file_remove(struct layout *l, struct slice repo, struct slice tag, struct error *err);
+/* The whole folder; when the link is gone, durably, the tag is. -ENOENT: there was no link.
+ * DISK_WHOLE: without waiting for the disk. */
+int tag_file_remove(struct layout *l, const struct tag_key *k, enum disk_care care,
+                    struct error *err);
 
 #endif

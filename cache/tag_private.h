@@ -35,6 +35,7 @@ struct tags {
     struct errands *errands;
     struct storage_lock *lock_file; /* NULL: not to be had */
     struct tag_front *front;
+    struct ledger *ledger; /* NULL: nobody wants to know. Told under the stripe, in order */
     struct tag_share share;
     /* One per group of tags: who holds it may read a tag's file, change it, and tell the front. */
     pthread_mutex_t stripes[TAG_STRIPES];
@@ -51,6 +52,8 @@ void tag_unlock_stripe(struct tags *ts, const struct tag_key *k);
 /* The same for who changes the files: other processes are kept out, too. */
 void tag_begin_change(struct tags *ts, const struct tag_key *k);
 void tag_end_change(struct tags *ts, const struct tag_key *k);
+/* The storage has this now; NULL: no such tag. Under the stripe. */
+void tag_tell_ledger(struct tags *ts, const struct tag_key *k, const struct tag_record *record);
 
 /* --- tag_share.c ------------------------------------------------------------------------------ */
 

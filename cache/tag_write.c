@@ -66,6 +66,7 @@ static void write_one(struct tags *ts, const struct tag_write *w)
             rc = tag_file_store(ts->layout, k.repo, k.tag, &record, &err);
         if (rc == 0) {
             tag_front_note_written(ts->front, &k, &theirs);
+            tag_tell_ledger(ts, &k, &record);
             tag_front_join(ts->front, &k, &record);
         } else {
             log_error("store", "tag %s of %s not kept: %s", w->tag, w->repo, err.text);
@@ -192,6 +193,7 @@ int tags_push_now(struct tags *ts, struct slice repo, struct slice tag, const st
         record.pushed_at_s = clock_wall_s();
         rc = tag_file_store(ts->layout, repo, tag, &record, err);
         if (rc == 0) {
+            tag_tell_ledger(ts, &k, &record);
             if (record.mirrored == TAG_MIRRORED)
                 tag_front_note_written(ts->front, &k, &record);
             tag_front_drop_mirrored(ts->front, &k, &ABSENT);
@@ -220,14 +222,17 @@ static void drop_queued(struct tags *ts, const struct tag_key *k, const struct d
 }
 
 /* Both halves. */
-static int remove_locked(struct tags *ts, const struct tag_key *k, struct error *err)
+static int remove_locked(struct tags *ts, const struct tag_key *k, enum disk_care care,
+                         struct error *err)
 {
     struct tag_record known = {0};
     /* Perhaps not in the storage yet. */
     bool is_known = tag_front_mirrored(ts->front, k, &known) && known.mirrored == TAG_MIRRORED;
 
     drop_queued(ts, k, NULL);
-    int rc = tag_file_remove(ts->layout, k->repo, k->tag, err);
+    int rc = tag_file_remove(ts->layout, k, care, err);
+    if (rc == 0 || rc == -ENOENT)
+        tag_tell_ledger(ts, k, NULL);
     tag_front_remove(ts->front, k);
     tag_share_remove(ts, k);
     return rc == -ENOENT && is_known ? 0 : rc;
@@ -240,8 +245,23 @@ int tags_remove_now(struct tags *ts, struct slice repo, struct slice tag, struct
     if (!tag_name_is_valid(&k))
         return refuse_name(&k, err);
     tag_begin_change(ts, &k);
-    int rc = remove_locked(ts, &k, err);
+    int rc = remove_locked(ts, &k, DISK_DURABLE, err);
     tag_end_change(ts, &k);
+    return rc;
+}
+
+/* Of a tag that was pushed with another digest. */
+static int drop_mirrored_locked(struct tags *ts, const struct tag_key *k, struct tag_record *record,
+                                struct error *err)
+{
+    CHECK(record->is_pushed);
+    drop_queued(ts, k, &record->digest);
+    tag_front_drop_mirrored(ts->front, k, record);
+    record->mirrored = TAG_UNASKED;
+    int rc = tag_file_store(ts->layout, k->repo, k->tag, record, err);
+    if (rc == 0)
+        tag_tell_ledger(ts, k, record);
+    tag_share_remove(ts, k);
     return rc;
 }
 
@@ -256,15 +276,28 @@ static int remove_pointing(struct tags *ts, const struct tag_key *k, const struc
     bool is_theirs = record.mirrored == TAG_MIRRORED && digest_equal(&record.digest, d);
     bool is_ours = record.is_pushed && digest_equal(&record.pushed, d);
     if (is_ours || (is_theirs && !record.is_pushed)) {
-        rc = remove_locked(ts, k, err);
+        rc = remove_locked(ts, k, DISK_DURABLE, err);
     } else if (is_theirs) {
-        drop_queued(ts, k, d);
-        tag_front_drop_mirrored(ts->front, k, &record);
-        record.mirrored = TAG_UNASKED;
-        rc = tag_file_store(ts->layout, k->repo, k->tag, &record, err);
-        tag_share_remove(ts, k);
+        rc = drop_mirrored_locked(ts, k, &record, err);
     }
     tag_end_change(ts, k);
+    return rc == -ENOENT ? 0 : rc;
+}
+
+int tags_drop_mirrored_now(struct tags *ts, struct slice repo, struct slice tag,
+                           const struct digest *d, struct error *err)
+{
+    struct tag_key k = tag_front_key(ts->front, repo, tag);
+    struct tag_record record = {0};
+
+    if (!tag_name_is_valid(&k))
+        return refuse_name(&k, err);
+    tag_lock_stripe(ts, &k);
+    int rc = load_locked(ts, &k, &record, err);
+    if (record.mirrored == TAG_MIRRORED && digest_equal(&record.digest, d))
+        rc = record.is_pushed ? drop_mirrored_locked(ts, &k, &record, err)
+                              : remove_locked(ts, &k, DISK_WHOLE, err);
+    tag_unlock_stripe(ts, &k);
     return rc == -ENOENT ? 0 : rc;
 }
 

@@ -15,8 +15,9 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "cache/hash_run.h"
+#include "cache/ledger.h"
 #include "cache/link.h"
-#include "cache/store.h"
+#include "cache/store_private.h"
 #include "cache/upload_file.h"
 #include "cache/upload_private.h"
 #include "cache/vouch.h"
@@ -192,15 +193,19 @@ static int publish(struct upload *u, const struct digest *d, struct error *err)
     return rc;
 }
 
-/* Durable under its digest, then linked. */
+/* Durable under its digest, then linked. The hold keeps eviction off what was mirrored before. */
 static int keep(struct upload *u, const struct digest *d, struct error *err)
 {
     struct origin origin = {.is_pushed = true, .at_s = clock_wall_s()};
+    unsigned hold = vouch_hold(uploads_vouches(u->uploads));
     int rc = publish(u, d, err);
 
-    if (rc < 0)
-        return rc;
-    return links_add_layer_now(uploads_links(u->uploads), slice_of(u->repo), d, &origin, err);
+    if (rc == 0) {
+        ledger_note_blob(store_ledger(uploads_store(u->uploads)), d, u->size);
+        rc = links_add_layer_now(uploads_links(u->uploads), slice_of(u->repo), d, &origin, err);
+    }
+    vouch_release(uploads_vouches(u->uploads), hold);
+    return rc;
 }
 
 static int refuse_digest(struct upload_ending *e)

@@ -25,9 +25,10 @@ void vouch_for(struct vouches *vs, const struct digest *d);
  * given its final name. */
 int vouch_present_now(struct vouches *vs, const struct digest *d, uint64_t *size_out);
 
-/* Pool threads. Brackets a manifest being put, from before the first vouch for what it references
- * until its revision link is durable: what was vouched for in between stays until the end, however
- * slow the disk and however short the grace period. vouch_release takes what vouch_hold gave. */
+/* Pool threads. Brackets a manifest being put, or a blob being pushed, from before the first vouch
+ * for what it references until its link is durable and noted in the ledger: what was vouched for in
+ * between stays until the end, however slow the disk and however short the grace period.
+ * vouch_release takes what vouch_hold gave. */
 unsigned vouch_hold(struct vouches *vs);
 void vouch_release(struct vouches *vs, unsigned hold);
 

@@ -2,14 +2,18 @@
 
 #include "mirrord/admin.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "base/metric.h"
 #include "base/strbuf.h"
 #include "cache/cache.h"
+#include "cache/evict.h"
 #include "cache/fill.h"
 #include "cache/gc.h"
+#include "cache/ledger.h"
 #include "mirrord/admin_private.h"
 #include "mirrord/registries.h"
 #include "mirrord/txn.h"
@@ -37,6 +41,34 @@ void admin_send_linked(struct txn *txn, struct strbuf *text, struct slice link)
     if (link.len > 0)
         reply_header(r, "Link", link);
     send_text(r, "application/json", text);
+}
+
+int admin_status_of(int rc)
+{
+    switch (rc) {
+    case -EINVAL:
+        return 400;
+    case -ENOENT:
+        return 404;
+    case -EBUSY:
+        return 409;
+    case -EAGAIN:
+        return 503;
+    case -ENOSPC:
+        return 507;
+    default:
+        return 500;
+    }
+}
+
+void admin_refuse(struct txn *txn, int status, const char *why)
+{
+    struct strbuf text = STRBUF_INIT;
+
+    strbuf_add_str(&text, "{\"error\":\"");
+    strbuf_add_json(&text, slice_of(why));
+    strbuf_add_str(&text, "\"}\n");
+    admin_send(txn, status, "application/json", &text);
 }
 
 static void print_metrics(const struct admin *admin, struct strbuf *out)
@@ -82,6 +114,12 @@ static void print_gc(const struct admin *admin, struct strbuf *out)
     strbuf_add_char(out, '\n');
 }
 
+static void print_evict(const struct admin *admin, struct strbuf *out)
+{
+    evict_print_json(cache_evict(admin->cache), out);
+    strbuf_add_char(out, '\n');
+}
+
 static void start_gc(const struct admin *admin)
 {
     gc_start(cache_gc(admin->cache));
@@ -91,6 +129,18 @@ static void start_gc(const struct admin *admin)
 static void act_later(const struct admin *admin)
 {
     (void)admin;
+}
+
+static void print_ledger(const struct admin *admin, struct strbuf *out)
+{
+    ledger_print_json(cache_ledger(admin->cache), out);
+    strbuf_add_char(out, '\n');
+}
+
+/* Made anew from the storage. */
+static void start_reindex(const struct admin *admin)
+{
+    ledger_reindex(cache_ledger(admin->cache));
 }
 
 static const struct page {
@@ -108,21 +158,60 @@ static const struct page {
     {"/upstreams", "application/json", print_upstreams, NULL, NULL},
     {"/gc", "application/json", print_gc, start_gc, NULL},
     {"/scrub", "application/json", NULL, act_later, admin_scrub},
+    {"/ledger", "application/json", print_ledger, start_reindex, NULL},
     {"/repositories", "application/json", NULL, NULL, admin_list_repositories},
     {"/tags", "application/json", NULL, NULL, admin_list_tags},
+    {"/images", "application/json", NULL, NULL, admin_list_images},
+    {"/pins", "application/json", NULL, NULL, admin_list_pins},
+    {"/evict", "application/json", print_evict, NULL, NULL},
 };
+
+/* What changes something and answers later. */
+static const struct change {
+    const char *path;
+    enum http_method method;
+    void (*change)(struct txn *txn, const struct admin *admin);
+} CHANGES[] = {
+    {"/pins", HTTP_POST, admin_change_pins},
+    {"/pins", HTTP_DELETE, admin_change_pins},
+    {"/evict", HTTP_POST, admin_evict_images},
+};
+#define N_CHANGES (sizeof(CHANGES) / sizeof(CHANGES[0]))
+
+static const struct change *find_change(const char *path, enum http_method method)
+{
+    for (size_t i = 0; i < N_CHANGES; i++) {
+        if (CHANGES[i].method == method && strcmp(CHANGES[i].path, path) == 0)
+            return &CHANGES[i];
+    }
+    return NULL;
+}
+
+static void refuse_method(struct txn *txn, const struct page *page)
+{
+    struct reply *r = txn_reply(txn, 405);
+    bool can_post = page->act || find_change(page->path, HTTP_POST);
+    bool can_delete = find_change(page->path, HTTP_DELETE);
+
+    reply_headerf(r, "Allow", "GET, HEAD%s%s", can_post ? ", POST" : "",
+                  can_delete ? ", DELETE" : "");
+    reply_send_empty(r);
+}
 
 static void answer(struct txn *txn, const struct admin *admin, const struct page *page)
 {
     enum http_method method = txn_head(txn)->method;
+    const struct change *change = find_change(page->path, method);
     struct strbuf text = STRBUF_INIT;
 
+    if (change) {
+        change->change(txn, admin);
+        return;
+    }
     if (method == HTTP_POST && page->act) {
         page->act(admin);
     } else if (method != HTTP_GET && method != HTTP_HEAD) {
-        struct reply *r = txn_reply(txn, 405);
-        reply_header(r, "Allow", page->act ? SLICE("GET, HEAD, POST") : SLICE("GET, HEAD"));
-        reply_send_empty(r);
+        refuse_method(txn, page);
         return;
     }
     if (page->list) {

@@ -149,14 +149,6 @@ static void do_print_tags(struct pool_job *job)
 
 /* --- answering -------------------------------------------------------------------------------- */
 
-static void refuse(struct txn *txn, int status, const char *why)
-{
-    struct strbuf text = STRBUF_INIT;
-
-    strbuf_addf(&text, "{\"error\":\"%s\"}\n", why);
-    admin_send(txn, status, "application/json", &text);
-}
-
 static void send_page(struct listing *l)
 {
     struct strbuf query = STRBUF_INIT, link = STRBUF_INIT;
@@ -194,8 +186,8 @@ static void on_listed(void *arg, int rc, struct repo_names *names)
         listing_end(l);
     } else if (rc < 0) {
         txn_on_gone(l->txn, NULL, NULL);
-        refuse(l->txn, rc == -ENOENT ? 404 : 500,
-               rc == -ENOENT ? "no such repository" : "the storage cannot be read");
+        admin_refuse(l->txn, rc == -ENOENT ? 404 : 500,
+                     rc == -ENOENT ? "no such repository" : "the storage cannot be read");
         listing_end(l);
     } else if (l->is_of_tags) {
         l->job.work = do_print_tags;
@@ -243,7 +235,7 @@ static struct listing *listing_new(struct txn *txn, const struct admin *admin)
     l->admin = admin;
     l->txn = txn;
     if (!read_page(l, txn_head(txn)->query)) {
-        refuse(txn, 400, "n is a number above 0, last is a name");
+        admin_refuse(txn, 400, "n is a number above 0, last is a name");
         free_listing(l);
         return NULL;
     }
@@ -266,7 +258,7 @@ void admin_list_tags(struct txn *txn, const struct admin *admin)
     struct slice repo = {name, len > 0 ? (size_t)len : 0};
 
     if (!name_is_repo(repo)) {
-        refuse(txn, 400, "repository is the name of one");
+        admin_refuse(txn, 400, "repository is the name of one");
         return;
     }
     struct listing *l = listing_new(txn, admin);

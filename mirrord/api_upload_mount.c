@@ -41,12 +41,14 @@ static void do_mount(struct pool_job *job)
     struct origin origin = {.is_pushed = true, .at_s = clock_wall_s()};
     struct slice from = {m->from, m->from_len};
 
+    unsigned hold = vouch_hold(cache_vouches(s->api->cache));
     if (m->has_from)
         m->rc = links_load_now(links, LINK_LAYER, from, &s->digest, NULL);
     if (m->rc == 0)
         m->rc = vouch_present_now(cache_vouches(s->api->cache), &s->digest, NULL);
     if (m->rc == 0)
         m->rc = links_add_layer_now(links, api_upload_repo(s), &s->digest, &origin, &m->err);
+    vouch_release(cache_vouches(s->api->cache), hold);
 }
 
 static void on_mounted(struct pool_job *job)

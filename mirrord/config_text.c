@@ -145,6 +145,7 @@ void config_text_allowed(const struct option_row *row, struct strbuf *out)
         [OPTION_PERCENT] = "always, or a percentage",
         [OPTION_BOOL] = "true or false",
         [OPTION_BYTES] = "bytes, or a number with k, m, g or KiB, MiB, GiB,",
+        [OPTION_SPACE] = "bytes, a number with k, m, g or KiB, MiB, GiB, or percent with %,",
         [OPTION_DURATION] = "seconds, or a number with ms, s, m, h or d,",
         [OPTION_LIST] = "a list of texts",
         [OPTION_MAP] = "a mapping",
@@ -161,11 +162,13 @@ void config_text_allowed(const struct option_row *row, struct strbuf *out)
         strbuf_add_str(out, "a list of hosts, each with or without a port, in lower case");
     else if (row->flags & OPTION_F_PATTERNS)
         strbuf_add_str(out, "a list of patterns such as team/* or !team/secret");
+    else if (row->type == OPTION_PERCENT && !row->allowed)
+        strbuf_add_str(out, "a percentage");
     else
         strbuf_add_str(out, words[row->type]);
     if (row->type == OPTION_INT || row->type == OPTION_PERCENT)
         add_range(row, print_int, out);
-    else if (row->type == OPTION_BYTES)
+    else if (row->type == OPTION_BYTES || row->type == OPTION_SPACE)
         add_range(row, config_number_print_bytes, out);
     else if (row->type == OPTION_DURATION)
         add_range(row, config_number_print_ms, out);

@@ -212,7 +212,7 @@ static int read_percent(struct reading *r)
     uint64_t number;
     if (r->node->kind != YAML_NODE_IS_SCALAR)
         return refuse_type(r);
-    if (slice_equal_case(text, slice_of(r->row->allowed)))
+    if (r->row->allowed && slice_equal_case(text, slice_of(r->row->allowed)))
         return set_number(r, 0);
     if (text.len && text.ptr[text.len - 1] == '%')
         text.len--;
@@ -244,6 +244,23 @@ static int read_bytes(struct reading *r)
     if (r->node->scalar.kind != YAML_SCALAR_TEXT || !config_number_bytes(r->node->text, &number))
         return refuse_type(r);
     return set_number(r, number);
+}
+
+/* Bytes, or a percentage with its sign. */
+static int read_space(struct reading *r)
+{
+    struct slice text = r->node->text;
+    uint64_t number;
+    if (r->node->kind != YAML_NODE_IS_SCALAR || text.len == 0 || text.ptr[text.len - 1] != '%')
+        return read_bytes(r);
+    text = slice_trim((struct slice){text.ptr, text.len - 1});
+    if (!slice_to_u64(text, &number))
+        return refuse_type(r);
+    if (number > 100)
+        return refuse(r, "is out of range");
+    r->value->boolean = true;
+    r->value->number = (int64_t)number;
+    return 0;
 }
 
 /* Numbers without a unit are seconds, with or without a fraction. */
@@ -381,13 +398,13 @@ int config_value_read(const struct option_row *row, const struct yaml_node *node
                       struct config_value *out, struct strbuf *wrong)
 {
     static int (*const readers[])(struct reading * r) = {
-        [OPTION_STRING] = read_text,     [OPTION_PATH] = read_text,
-        [OPTION_URL] = read_url,         [OPTION_ENUM] = read_enum,
-        [OPTION_ADDRESS] = read_address, [OPTION_INT] = read_int,
-        [OPTION_PERCENT] = read_percent, [OPTION_BOOL] = read_bool,
-        [OPTION_BYTES] = read_bytes,     [OPTION_DURATION] = read_duration,
-        [OPTION_LIST] = read_list,       [OPTION_MAP] = read_yaml,
-        [OPTION_ANY] = read_yaml,
+        [OPTION_STRING] = read_text,       [OPTION_PATH] = read_text,
+        [OPTION_URL] = read_url,           [OPTION_ENUM] = read_enum,
+        [OPTION_ADDRESS] = read_address,   [OPTION_INT] = read_int,
+        [OPTION_PERCENT] = read_percent,   [OPTION_BOOL] = read_bool,
+        [OPTION_BYTES] = read_bytes,       [OPTION_SPACE] = read_space,
+        [OPTION_DURATION] = read_duration, [OPTION_LIST] = read_list,
+        [OPTION_MAP] = read_yaml,          [OPTION_ANY] = read_yaml,
     };
     _Static_assert(sizeof(readers) / sizeof(readers[0]) == OPTION_TYPE_MAX, "a reader per type");
     struct config_value value = {0};
@@ -480,13 +497,19 @@ void config_value_print(const struct option_row *row, const struct config_value 
         strbuf_addf(out, "%lld", (long long)v->number);
         break;
     case OPTION_PERCENT:
-        if (v->number == 0)
+        if (v->number == 0 && row->allowed)
             strbuf_add_str(out, row->allowed);
         else
             strbuf_addf(out, "%lld%%", (long long)v->number);
         break;
     case OPTION_BYTES:
         config_number_print_bytes(v->number, out);
+        break;
+    case OPTION_SPACE:
+        if (v->boolean)
+            strbuf_addf(out, "%lld%%", (long long)v->number);
+        else
+            config_number_print_bytes(v->number, out);
         break;
     case OPTION_DURATION:
         config_number_print_ms(v->number, out);

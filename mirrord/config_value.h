@@ -19,7 +19,7 @@ enum config_origin { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_ENVIRONMENT, CONFIG_ORI
 struct config_value {
     bool is_null;
     bool boolean;
-    int64_t number; /* integers, percent, bytes, milliseconds */
+    int64_t number; /* integers, percent, bytes, milliseconds; a space, in percent if `boolean` */
     char *text;     /* texts; YAML of OPTION_MAP and OPTION_ANY */
     char **items;   /* lists */
     size_t n_items;

@@ -78,6 +78,17 @@ uint64_t config_bytes(const struct config *c, enum option id)
     return (uint64_t)value_of(c, id, 1u << OPTION_BYTES)->number;
 }
 
+struct config_space config_space(const struct config *c, enum option id)
+{
+    const struct config_value *v = value_of(c, id, 1u << OPTION_SPACE);
+    struct config_space space = {0};
+    if (v->boolean)
+        space.percent = (unsigned)v->number;
+    else
+        space.bytes = (uint64_t)v->number;
+    return space;
+}
+
 uint64_t config_ms(const struct config *c, enum option id)
 {
     return (uint64_t)value_of(c, id, 1u << OPTION_DURATION)->number;
@@ -173,6 +184,14 @@ static void check_backoff(const struct config *c, struct strbuf *out)
     strbuf_add_str(out, "longer than mirroring.backoff_max; allowed: at most as long\n");
 }
 
+static void check_water(const struct config *c, struct strbuf *out)
+{
+    if (config_int(c, OPT_CACHE_LOW_WATER) < config_int(c, OPT_CACHE_HIGH_WATER))
+        return;
+    begin_problem(c, OPT_CACHE_LOW_WATER, out);
+    strbuf_add_str(out, "not below cache_high_water; allowed: less than that\n");
+}
+
 /* The registry of the source is told about under its own name, which no other may take. */
 static void check_aliases(const struct config *c, const struct upstream_entry *e,
                           const char *source, struct strbuf *out)
@@ -230,6 +249,7 @@ int config_check(const struct config *c, struct strbuf *problems_out)
     check_credentials(c, problems_out);
     check_ca_file(c, problems_out);
     check_backoff(c, problems_out);
+    check_water(c, problems_out);
     check_upstreams(c, problems_out);
     check_redis(c, OPT_CACHE_HOST, OPT_CACHE_PORT, problems_out);
     check_redis(c, OPT_CACHE_LRU_HOST, OPT_CACHE_LRU_PORT, problems_out);

@@ -47,6 +47,12 @@ const char *config_str(const struct config *c, enum option id);
 int64_t config_int(const struct config *c, enum option id);
 bool config_bool(const struct config *c, enum option id); /* false when null */
 uint64_t config_bytes(const struct config *c, enum option id);
+/* SPACE: so many bytes, or so many percent of something; both 0 when null. */
+struct config_space {
+    uint64_t bytes;
+    unsigned percent;
+};
+struct config_space config_space(const struct config *c, enum option id);
 uint64_t config_ms(const struct config *c, enum option id); /* DURATION in milliseconds */
 size_t config_list_len(const struct config *c, enum option id);
 /* All of them, NULL-terminated; NULL for an empty list. */

@@ -24,8 +24,10 @@
 #include "base/redis.h"
 #include "base/worker.h"
 #include "cache/cache.h"
+#include "cache/evict.h"
 #include "cache/gc.h"
 #include "cache/scrub.h"
+#include "cache/ledger.h"
 #include "cache/tag.h"
 #include "mirrord/access_log.h"
 #include "mirrord/address.h"
@@ -40,6 +42,7 @@
 #include "mirrord/scrubber.h"
 #include "mirrord/server.h"
 #include "mirrord/settings.h"
+#include "mirrord/space.h"
 #include "upstream/upstream.h"
 
 #define PREFIX "mirrord"
@@ -61,6 +64,7 @@ struct daemon {
     struct registries *registries;
     struct config_upstreams upstreams; /* whose listeners' addresses mark requests */
     struct api *api;
+    struct space *space;
     struct access_log *access;
     struct server *server;
     struct admin admin;
@@ -68,6 +72,7 @@ struct daemon {
     struct event *signals[N_SIGNALS];
     struct mail reloading;
     struct event *sweep_timer;
+    struct event *tend_timer;
     struct event *gc_timer; /* NULL: never by itself */
     struct refetch *refetch;
     struct scrubber *scrubber;
@@ -147,6 +152,7 @@ static void apply(struct daemon *d)
 {
     struct server_limits limits = settings_limits(d->config);
     struct api_settings api = settings_api(d->config, d->argv);
+    struct space_settings space = settings_space(d->config);
     enum log_level level = LOG_INFO;
 
     log_level_parse(config_str(d->config, OPT_LOGLEVEL), &level);
@@ -156,6 +162,7 @@ static void apply(struct daemon *d)
     struct scrub_settings scrub = settings_scrub(d->config);
     scrub_set_settings(cache_scrub(d->cache), &scrub);
     scrubber_kick(d->scrubber);
+    space_set(d->space, &space);
     share_tags(d);
 }
 
@@ -232,6 +239,16 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
     cache_sweep(d->cache);
 }
 
+static void on_tend(evutil_socket_t fd, short what, void *arg)
+{
+    struct daemon *d = arg;
+
+    (void)fd;
+    (void)what;
+    cache_tend(d->cache);
+    space_tick(d->space);
+}
+
 static void on_gc(evutil_socket_t fd, short what, void *arg)
 {
     struct daemon *d = arg;
@@ -287,6 +304,9 @@ static int make_parts(struct daemon *d, struct error *err)
     };
     d->api = api_new(&api);
     make_scrub(d);
+    struct space_settings space = settings_space(d->config);
+    d->space = space_new(d->cache, d->pool, d->control, config_str(d->config, OPT_STORAGE_PATH));
+    space_set(d->space, &space);
     d->admin = (struct admin){.cache = d->cache,
                               .registries = d->registries,
                               .api = d->api,
@@ -412,6 +432,14 @@ static void hold_signals(int how)
     CHECK(pthread_sigmask(how, &set, NULL) == 0);
 }
 
+static void make_tend_timer(struct daemon *d)
+{
+    static const struct timeval EACH_SECOND = {1, 0};
+
+    d->tend_timer = event_new(worker_event_base(d->control), -1, EV_PERSIST, on_tend, d);
+    CHECK(d->tend_timer && event_add(d->tend_timer, &EACH_SECOND) == 0);
+}
+
 static void make_gc_timer(struct daemon *d)
 {
     uint64_t ms = config_ms(d->config, OPT_GC_INTERVAL);
@@ -450,6 +478,7 @@ static void make_events(struct daemon *d)
     d->sweep_timer = event_new(base, -1, EV_PERSIST, on_sweep, d);
     d->grace_timer = evtimer_new(base, on_grace_over, d);
     CHECK(d->sweep_timer && d->grace_timer && event_add(d->sweep_timer, &often) == 0);
+    make_tend_timer(d);
     make_gc_timer(d);
 }
 
@@ -534,6 +563,8 @@ static void run(struct daemon *d)
     report_start(d);
     cache_sweep(d->cache);
     scrubber_kick(d->scrubber);
+    cache_tend(d->cache);
+    space_tick(d->space);
     worker_run(d->control);
 }
 
@@ -594,6 +625,8 @@ static void settle(struct daemon *d)
     refetch_stop(d->refetch);
     ask_workers(d, do_close_clients);
     gc_stop(cache_gc(d->cache));
+    evict_stop(cache_evict(d->cache));
+    ledger_stop(cache_ledger(d->cache));
     for (;;) {
         n_jobs = pool_wait(d->pool);
         was_busy = ask_workers(d, do_rest);
@@ -612,6 +645,8 @@ static void free_events(struct daemon *d)
             event_free(d->signals[i]);
     if (d->sweep_timer)
         event_free(d->sweep_timer);
+    if (d->tend_timer)
+        event_free(d->tend_timer);
     if (d->gc_timer)
         event_free(d->gc_timer);
     if (d->grace_timer)
@@ -641,6 +676,7 @@ static void take_down(struct daemon *d)
     refetch_free(&d->refetch);
     if (d->api)
         api_free(&d->api);
+    space_free(&d->space);
     cache_close(&d->cache);
     redis_free(&d->redis);
     redis_free(&d->redis_lru);

@@ -3,13 +3,18 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/address.c mirrord/address.h \
 	mirrord/admin.c mirrord/admin.h mirrord/admin_private.h \
 	mirrord/admin_scrub.c \
+	mirrord/admin_client.c mirrord/admin_client.h \
+	mirrord/admin_images.c mirrord/admin_pins.c \
 	mirrord/admin_tags.c \
 	mirrord/command.h \
 	mirrord/daemon.c mirrord/daemon.h \
+	mirrord/image_command.c mirrord/image_command.h \
+	mirrord/image_pattern.c mirrord/image_pattern.h \
 	mirrord/gc_command.c mirrord/gc_command.h \
 	mirrord/precedence.c mirrord/precedence.h \
 	mirrord/privileges.c mirrord/privileges.h \
 	mirrord/scrubber.c mirrord/scrubber.h \
+	mirrord/space.c mirrord/space.h \
 	mirrord/settings.c mirrord/settings.h \
 	mirrord/verify_command.c mirrord/verify_command.h \
 	mirrord/states.h \
@@ -58,6 +63,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/query.c mirrord/query.h \
 	mirrord/range.c mirrord/range.h \
 	mirrord/range_body.c mirrord/range_body.h \
+	mirrord/reindex_command.c mirrord/reindex_command.h \
 	mirrord/referrer_page.c mirrord/referrer_page.h \
 	mirrord/refetch.c mirrord/refetch.h \
 	mirrord/referrers_ask.c mirrord/referrers_ask.h \

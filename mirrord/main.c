@@ -14,7 +14,9 @@
 #include "mirrord/configuration.h"
 #include "mirrord/daemon.h"
 #include "mirrord/gc_command.h"
+#include "mirrord/image_command.h"
 #include "mirrord/options_man.h"
+#include "mirrord/reindex_command.h"
 #include "mirrord/sample.h"
 #include "mirrord/verify_command.h"
 
@@ -108,6 +110,8 @@ enum command_flag {
     COMMAND_F_PACE = 1 << 3,   /* knows --rate and --jobs */
 };
 
+#define MANY 1000000
+
 static const struct command {
     const char *name;
     const char *arguments; /* as the usage shows them, besides those of the flags */
@@ -122,6 +126,16 @@ static const struct command {
      "remove what no manifest references"},
     {"verify", "[--rate n] [--jobs n]", 0, 0, COMMAND_F_CONFIG | COMMAND_F_DRY | COMMAND_F_PACE,
      verify_command_run, "hash again all that is stored"},
+    {"reindex", "", 0, 0, COMMAND_F_CONFIG, reindex_command_run,
+     "make the ledger anew from the storage"},
+    {"ls", "[pattern ...]", 0, MANY, COMMAND_F_CONFIG | COMMAND_F_JSON, image_command_ls,
+     "list the images of the running daemon"},
+    {"pin", "image ...", 1, MANY, COMMAND_F_CONFIG | COMMAND_F_JSON, image_command_pin,
+     "never evict them"},
+    {"unpin", "image ...", 1, MANY, COMMAND_F_CONFIG | COMMAND_F_JSON, image_command_unpin,
+     "let them be evicted again"},
+    {"evict", "image ...", 1, MANY, COMMAND_F_CONFIG | COMMAND_F_DRY | COMMAND_F_JSON,
+     image_command_evict, "remove mirrored images now"},
     {"sample", "", 0, 0, 0, print_sample, "print the sample file"},
     {"options", "", 0, 0, 0, print_options, "print the manual's part about options"},
 };

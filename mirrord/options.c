@@ -27,11 +27,11 @@ static const struct {
 };
 
 static const char *const type_names[] = {
-    [OPTION_STRING] = "text",        [OPTION_PATH] = "path",       [OPTION_URL] = "URL",
-    [OPTION_ENUM] = "word",          [OPTION_ADDRESS] = "address", [OPTION_INT] = "whole number",
-    [OPTION_PERCENT] = "percentage", [OPTION_BOOL] = "boolean",    [OPTION_BYTES] = "size",
-    [OPTION_DURATION] = "duration",  [OPTION_LIST] = "list",       [OPTION_MAP] = "mapping",
-    [OPTION_ANY] = "any value",
+    [OPTION_STRING] = "text",         [OPTION_PATH] = "path",         [OPTION_URL] = "URL",
+    [OPTION_ENUM] = "word",           [OPTION_ADDRESS] = "address",   [OPTION_INT] = "whole number",
+    [OPTION_PERCENT] = "percentage",  [OPTION_BOOL] = "boolean",      [OPTION_BYTES] = "size",
+    [OPTION_SPACE] = "size or share", [OPTION_DURATION] = "duration", [OPTION_LIST] = "list",
+    [OPTION_MAP] = "mapping",         [OPTION_ANY] = "any value",
 };
 _Static_assert(sizeof(type_names) / sizeof(type_names[0]) == OPTION_TYPE_MAX, "a name per type");
 

@@ -31,9 +31,10 @@ enum option_type {
     OPTION_ENUM,     /* config_str: one of `allowed`, lower case */
     OPTION_ADDRESS,  /* config_str: what mirrord/address.h parses */
     OPTION_INT,      /* config_int */
-    OPTION_PERCENT,  /* config_int: 0 to 100, with the words of `allowed` */
+    OPTION_PERCENT,  /* config_int: 0 to 100, with the word of `allowed` for 0 */
     OPTION_BOOL,     /* config_bool */
     OPTION_BYTES,    /* config_bytes: a number with a unit */
+    OPTION_SPACE,    /* config_space: a size, or percent of the filesystem */
     OPTION_DURATION, /* config_ms: seconds, or a number with a unit */
     OPTION_LIST,     /* config_list_len, config_list_item */
     OPTION_MAP,      /* config_str: YAML of whatever mapping stood there */

@@ -167,6 +167,17 @@ struct api_settings settings_api(const struct config *config, char *const *argv)
     };
 }
 
+struct space_settings settings_space(const struct config *config)
+{
+    return (struct space_settings){
+        .max_size = config_space(config, OPT_CACHE_MAX_SIZE),
+        .min_free = config_space(config, OPT_CACHE_MIN_FREE),
+        .high_percent = (unsigned)config_int(config, OPT_CACHE_HIGH_WATER),
+        .low_percent = (unsigned)config_int(config, OPT_CACHE_LOW_WATER),
+        .max_age_s = seconds(config, OPT_CACHE_MAX_AGE),
+    };
+}
+
 struct server_limits settings_limits(const struct config *config)
 {
     return (struct server_limits){

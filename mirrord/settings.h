@@ -13,6 +13,7 @@
 #include "mirrord/access_log.h"
 #include "mirrord/api_settings.h"
 #include "mirrord/server.h"
+#include "mirrord/space.h"
 #include "upstream/upstream.h"
 
 struct config;
@@ -24,6 +25,7 @@ struct scrub_settings settings_scrub(const struct config *config);
 bool settings_redis(const struct config *config, bool is_lru, struct redis_config *out);
 struct upstream_config settings_upstream(const struct config *config);
 struct api_settings settings_api(const struct config *config, char *const *argv);
+struct space_settings settings_space(const struct config *config);
 struct server_limits settings_limits(const struct config *config);
 enum access_format settings_access_format(const struct config *config);
 

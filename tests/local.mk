@@ -8,7 +8,7 @@
 # floor stands without the ones above. Base: UNIT_BASE; cache: UNIT_CACHE; upstream: UNIT_UPSTREAM; mirrord: UNIT_MIRRORD.
 AM_CFLAGS += $(CMOCKA_CFLAGS)
 UNIT_BASE = $(BASE_LIBS) $(CMOCKA_LIBS)
-UNIT_CACHE = cache/libcache.a $(BASE_LIBS) $(CMOCKA_LIBS)
+UNIT_CACHE = cache/libcache.a $(BASE_LIBS) $(SQLITE_LIBS) $(CMOCKA_LIBS)
 UNIT_UPSTREAM = upstream/libupstream.a $(BASE_LIBS) $(CMOCKA_LIBS)
 UNIT_MIRRORD = $(OUR_LIBS) $(CMOCKA_LIBS)
 
@@ -74,6 +74,12 @@ tests_unit_test_disk_LDADD = $(UNIT_CACHE)
 UNIT_TESTS += tests/unit/test_error
 tests_unit_test_error_SOURCES = tests/unit/test_error.c
 tests_unit_test_error_LDADD = $(UNIT_BASE)
+# Images in a cache, and what the ledger says about them.
+CACHE_SCENE = $(CACHE_PLACE) tests/unit/cache_scene.c tests/unit/cache_scene.h
+UNIT_TESTS += tests/unit/test_evict
+tests_unit_test_evict_SOURCES = tests/unit/test_evict.c $(CACHE_SCENE)
+tests_unit_test_evict_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_wall_s
+tests_unit_test_evict_LDADD = $(UNIT_CACHE)
 UNIT_TESTS += tests/unit/test_fill
 tests_unit_test_fill_SOURCES = tests/unit/test_fill.c $(CACHE_PLACE) tests/unit/fill_feed.c tests/unit/fill_feed.h
 tests_unit_test_fill_LDADD = $(UNIT_CACHE)
@@ -130,6 +136,10 @@ tests_unit_test_json_text_LDADD = $(UNIT_BASE)
 UNIT_TESTS += tests/unit/test_json_walk
 tests_unit_test_json_walk_SOURCES = tests/unit/test_json_walk.c
 tests_unit_test_json_walk_LDADD = $(UNIT_BASE)
+UNIT_TESTS += tests/unit/test_ledger
+tests_unit_test_ledger_SOURCES = tests/unit/test_ledger.c $(CACHE_SCENE)
+tests_unit_test_ledger_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_wall_s
+tests_unit_test_ledger_LDADD = $(UNIT_CACHE)
 UNIT_TESTS += tests/unit/test_link
 tests_unit_test_link_SOURCES = tests/unit/test_link.c $(CACHE_PLACE)
 tests_unit_test_link_LDADD = $(UNIT_CACHE)
@@ -173,6 +183,14 @@ tests_unit_test_options_LDADD = $(UNIT_MIRRORD)
 UNIT_TESTS += tests/unit/test_origin
 tests_unit_test_origin_SOURCES = tests/unit/test_origin.c
 tests_unit_test_origin_LDADD = $(UNIT_CACHE)
+UNIT_TESTS += tests/unit/test_image_pattern
+tests_unit_test_image_pattern_SOURCES = tests/unit/test_image_pattern.c
+tests_unit_test_image_pattern_LDADD = $(UNIT_MIRRORD)
+
+UNIT_TESTS += tests/unit/test_space
+tests_unit_test_space_SOURCES = tests/unit/test_space.c
+tests_unit_test_space_LDADD = $(UNIT_MIRRORD)
+
 UNIT_TESTS += tests/unit/test_precedence
 tests_unit_test_precedence_SOURCES = tests/unit/test_precedence.c
 tests_unit_test_precedence_LDADD = $(UNIT_MIRRORD)
@@ -310,7 +328,7 @@ else
 FUZZ_MAIN = tests/fuzz/replay.c
 endif
 FUZZ_BASE = $(BASE_LIBS) $(FUZZ_LDFLAGS)
-FUZZ_CACHE = cache/libcache.a $(BASE_LIBS) $(FUZZ_LDFLAGS)
+FUZZ_CACHE = cache/libcache.a $(BASE_LIBS) $(SQLITE_LIBS) $(FUZZ_LDFLAGS)
 FUZZ_UPSTREAM = upstream/libupstream.a $(BASE_LIBS) $(FUZZ_LDFLAGS)
 FUZZ_MIRRORD = $(OUR_LIBS) $(FUZZ_LDFLAGS)
 
@@ -352,6 +370,9 @@ tests_fuzz_fuzz_meta_value_LDADD = $(FUZZ_CACHE)
 FUZZ_TARGETS += tests/fuzz/fuzz_network
 tests_fuzz_fuzz_network_SOURCES = tests/fuzz/fuzz_network.c $(FUZZ_MAIN)
 tests_fuzz_fuzz_network_LDADD = $(FUZZ_MIRRORD)
+FUZZ_TARGETS += tests/fuzz/fuzz_pin
+tests_fuzz_fuzz_pin_SOURCES = tests/fuzz/fuzz_pin.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_pin_LDADD = $(FUZZ_CACHE)
 FUZZ_TARGETS += tests/fuzz/fuzz_range
 tests_fuzz_fuzz_range_SOURCES = tests/fuzz/fuzz_range.c $(FUZZ_MAIN)
 tests_fuzz_fuzz_range_LDADD = $(FUZZ_MIRRORD)
@@ -384,6 +405,9 @@ endif
 check_PROGRAMS += tests/bench/push
 tests_bench_push_SOURCES = tests/bench/push.c
 tests_bench_push_LDADD = $(BASE_LIBS)
+check_PROGRAMS += tests/bench/store
+tests_bench_store_SOURCES = tests/bench/store.c
+tests_bench_store_LDADD = $(BASE_LIBS)
 check_PROGRAMS += tests/bench/load
 tests_bench_load_SOURCES = \
 	tests/bench/load.c \
@@ -403,7 +427,8 @@ list-fuzz-targets:
 EXTRA_DIST += tests/run tests/lint tests/conftest.py tests/pytest.ini tests/lib tests/data tests/wire tests/faults tests/e2e tests/conformance \
 	tests/lib/power.c tests/fuzz/corpus \
 	tests/bench/run tests/bench/content.py tests/bench/measure.py tests/bench/servers.py tests/bench/table.py \
-	tests/bench/works.py tests/bench/works_push.py tests/bench/works_quota.py tests/bench/works_redis.py
+	tests/bench/works.py tests/bench/works_many.py tests/bench/works_push.py tests/bench/works_quota.py \
+	tests/bench/works_redis.py
 
 # Folders go into the archive whole, but not what a Python left in them. A folder that holds sources must not be named
 # here: make would take its objects along.

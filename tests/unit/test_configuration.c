@@ -41,6 +41,9 @@ static void test_check(void **state)
         {"{storage: local, mirroring: {ca_file: /nonexistent/ca.pem}}",
          "t.yml:1: mirroring.ca_file: /nonexistent/ca.pem cannot be read: No such file or "
          "directory; allowed: a PEM file\n"},
+        {"{storage: local, cache_high_water: 80, cache_low_water: 79%}", NULL},
+        {"{storage: local, cache_low_water: 95}",
+         "t.yml:1: cache_low_water: not below cache_high_water; allowed: less than that\n"},
         {"{storage: local, mirroring: {backoff_base: 1m}}",
          "t.yml:1: mirroring.backoff_base: longer than mirroring.backoff_max; allowed: at most as "
          "long\n"},

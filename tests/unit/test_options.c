@@ -84,13 +84,14 @@ static void test_rows(void **state)
     for (enum option id = 0; id < OPT_MAX; id++) {
         const struct option_row *row = option_row(id);
         bool is_number = row->type == OPTION_INT || row->type == OPTION_PERCENT ||
-                         row->type == OPTION_BYTES || row->type == OPTION_DURATION;
+                         row->type == OPTION_BYTES || row->type == OPTION_SPACE ||
+                         row->type == OPTION_DURATION;
         size_t doc_len = strlen(row->doc);
         if (doc_len < 8 || row->doc[doc_len - 1] != '.' || !isalnum(row->doc[0]))
             fail_msg("%s has no documentation", row->key);
         if (is_number != (row->min < row->max))
             fail_msg("%s has wrong limits", row->key);
-        if ((row->type == OPTION_ENUM || row->type == OPTION_PERCENT) != (row->allowed != NULL))
+        if (row->type != OPTION_PERCENT && (row->type == OPTION_ENUM) != (row->allowed != NULL))
             fail_msg("%s has wrong words", row->key);
         if (!row->env && !(row->flags & OPTION_F_UNBUILT) && id != OPT_ISSUE && id != OPT_STORAGE)
             fail_msg("%s has no environment variable", row->key);

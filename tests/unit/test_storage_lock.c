@@ -56,6 +56,9 @@ static void test_presence(void **state)
     assert_int_equal(storage_lock_enter(k), -EBUSY);
     kill_other(other);
     assert_int_equal(storage_lock_enter(k), 0);
+    /* What it did while it was there is known once. */
+    assert_true(storage_lock_had_company(k));
+    assert_false(storage_lock_had_company(k));
     storage_lock_leave(k);
     /* Two of one process count as well. */
     struct storage_lock *second = storage_lock_new(l, &err);
@@ -89,10 +92,11 @@ static void test_arrival(void **state)
             pause();
         _exit(1);
     }
-    /* It is present at once, as the next section finds, and gets no further before this one ends.
-     */
-    while (storage_lock_enter(k) != -EBUSY)
+    /* It is present at once, as one of the next sections finds. */
+    do {
         assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
+        storage_lock_leave(k);
+    } while (storage_lock_enter(k) != -EBUSY);
     assert_int_equal(read(ends[0], &byte, 1), 1);
     kill_other(pid);
     close(ends[0]);

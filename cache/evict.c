@@ -1,0 +1,523 @@
+#include "config.h"
+
+#include "cache/evict.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metric.h"
+#include "base/worker.h"
+#include "cache/evict_private.h"
+#include "cache/vouch_private.h"
+
+#define WINDOW 64       /* roots that are compared with each other */
+#define BATCH_BLOBS 256 /* about so many are removed before other work has its turn */
+#define REST_MS 5000    /* after a run that found nothing more to evict */
+#define AGE_MS 60000    /* between two looks for what is too old */
+
+struct evict *evict_new(const struct evict_place *place)
+{
+    struct evict *e = xcalloc(1, sizeof(*e));
+
+    CHECK(place->ledger && place->store && place->links && place->tags && place->fills);
+    e->place = *place;
+    pthread_mutex_init(&e->lock, NULL);
+    return e;
+}
+
+void evict_free(struct evict **ee)
+{
+    struct evict *e = *ee;
+
+    if (!e)
+        return;
+    CHECK(!atomic_load(&e->is_running));
+    pthread_mutex_destroy(&e->lock);
+    free(e);
+    *ee = NULL;
+}
+
+/* --- limits ----------------------------------------------------------------------------------- */
+
+void evict_set_limits(struct evict *e, const struct evict_limits *limits)
+{
+    uint64_t low = limits->low_bytes < limits->high_bytes ? limits->low_bytes : limits->high_bytes;
+
+    atomic_store(&e->low_bytes, low);
+    atomic_store(&e->high_bytes, limits->high_bytes);
+    atomic_store(&e->max_age_s, limits->max_age_s);
+    atomic_store(&e->is_for_room, limits->is_for_room);
+    atomic_store(&e->rest_until_ms, 0);
+    atomic_store(&e->aged_at_ms, 0);
+    metric_set(METRIC_EVICT_LIMIT, (int64_t)limits->high_bytes);
+    evict_start(e);
+}
+
+void evict_read_limits(struct evict *e, struct evict_limits *out)
+{
+    *out = (struct evict_limits){atomic_load(&e->high_bytes), atomic_load(&e->low_bytes),
+                                 atomic_load(&e->max_age_s), atomic_load(&e->is_for_room)};
+}
+
+static bool is_above(struct evict *e, uint64_t limit)
+{
+    return atomic_load(&e->high_bytes) > 0 && ledger_stored_bytes(e->place.ledger) > limit;
+}
+
+/* --- one batch -------------------------------------------------------------------------------- */
+
+static void set_problem(struct evict *e, const struct error *err)
+{
+    pthread_mutex_lock(&e->lock);
+    snprintf(e->report.problem, sizeof(e->report.problem), "%s", err->text);
+    pthread_mutex_unlock(&e->lock);
+}
+
+/* Other processes that were present may have pushed what the ledger does not know. */
+static int enter_storage(struct evict *e, struct error *err)
+{
+    if (!e->place.lock)
+        return error_set(err, -ENOLCK, "the storage could not be locked");
+    int rc = storage_lock_enter(e->place.lock);
+    if (rc == -EBUSY)
+        return error_set(err, rc,
+                         "another process uses this storage; only one that is alone evicts");
+    if (rc < 0)
+        return error_sys(err, rc, "lock the storage");
+    if (storage_lock_had_company(e->place.lock)) {
+        storage_lock_leave(e->place.lock);
+        ledger_want_walk(e->place.ledger);
+        return error_set(err, -EAGAIN, "another process has used this storage");
+    }
+    return 0;
+}
+
+/* Brackets a batch. The vouches first: who vouched for something before this moment, and has not
+ * released his hold, is seen; who has, has noted what he linked, and the ledger reads that next. */
+static int enter(struct evict *e, struct error *err)
+{
+    int rc = enter_storage(e, err);
+
+    if (rc < 0)
+        return rc;
+    vouches_begin_eviction(e->place.vouches);
+    rc = ledger_enter_ready(e->place.ledger, err);
+    if (rc < 0) {
+        vouches_end_eviction(e->place.vouches);
+        storage_lock_leave(e->place.lock);
+    }
+    return rc;
+}
+
+static int leave(struct evict *e, struct error *err)
+{
+    int rc = ledger_leave(e->place.ledger, err);
+
+    vouches_end_eviction(e->place.vouches);
+    storage_lock_leave(e->place.lock);
+    return rc;
+}
+
+static void count(struct evict *e, const struct evict_result *sum)
+{
+    pthread_mutex_lock(&e->lock);
+    e->report.n_images += sum->n_images;
+    e->report.n_blobs += sum->n_blobs;
+    e->report.bytes += sum->bytes;
+    e->report.n_images_total += sum->n_images;
+    e->report.n_blobs_total += sum->n_blobs;
+    e->report.bytes_total += sum->bytes;
+    e->report.n_links_total += sum->n_links;
+    pthread_mutex_unlock(&e->lock);
+}
+
+/* One root goes, or stays for a reason. True when it has gone. */
+static bool take(struct evict *e, const struct evict_root *root, struct evict_result *sum)
+{
+    struct ledger *l = e->place.ledger;
+    bool is_root;
+    const char *why = NULL;
+    struct evict_plan *plan = evict_plan_new(l, root, &why, &is_root);
+    bool is_busy = plan && evict_is_busy(e, plan);
+
+    CHECK(e->place.ledger->db);
+    if (plan && !is_busy)
+        evict_remove(e, plan, sum);
+    else if (!is_root && root->id != 0)
+        ledger_run(l->db, LEDGER_ROOT_END, "i", root->id);
+    if (is_busy) {
+        why = "busy";
+        pthread_mutex_lock(&e->lock);
+        e->report.n_busy++;
+        pthread_mutex_unlock(&e->lock);
+    }
+    if (why) {
+        sum->n_kept++;
+        snprintf(sum->why, sizeof(sum->why), "%s", why);
+    }
+    bool has_gone = plan && !is_busy;
+    evict_plan_free(&plan);
+    return has_gone;
+}
+
+/* What has not been used since. */
+static int64_t cutoff_of(struct evict *e)
+{
+    int64_t max_age_s = atomic_load(&e->max_age_s);
+
+    return max_age_s > 0 ? clock_wall_s() - max_age_s : INT64_MIN;
+}
+
+/* The roots of this window that may go now, at most half of them: the others are compared with the
+ * next ones first. Those that cannot go are passed. True when there may be more. */
+static bool take_window(struct evict *e, struct evict_result *sum, uint64_t low)
+{
+    struct evict_root roots[WINDOW];
+    struct ledger *l = e->place.ledger;
+    size_t n = evict_next_roots(l, e->after_used, e->after_id, WINDOW, roots);
+    size_t n_most = n == WINDOW ? n / 2 : n;
+    int64_t cutoff = cutoff_of(e);
+    size_t n_gone = 0, n_needless = 0, i;
+
+    for (i = 0; i < n && n_gone < n_most && !ledger_db_has_failed(l->db); i++) {
+        uint64_t freed = sum->bytes, now = ledger_stored_bytes(l);
+        bool is_large = atomic_load(&e->high_bytes) > 0 && now > freed && now - freed > low;
+        if (!is_large && roots[i].used >= cutoff) {
+            n_needless++;
+            continue;
+        }
+        e->reason = !is_large                      ? EVICT_FOR_AGE
+                    : atomic_load(&e->is_for_room) ? EVICT_FOR_SPACE
+                                                   : EVICT_FOR_SIZE;
+        n_gone += take(e, &roots[i], sum);
+        if (sum->n_blobs >= BATCH_BLOBS)
+            break;
+    }
+    if (n == 0 || ledger_db_has_failed(l->db))
+        return false;
+    /* Those that were tried and stay are passed. */
+    for (size_t k = 0; i == n && k < n; k++) {
+        if (roots[k].used > e->after_used ||
+            (roots[k].used == e->after_used && roots[k].id > e->after_id)) {
+            e->after_used = roots[k].used;
+            e->after_id = roots[k].id;
+        }
+    }
+    return n_gone > 0 || (n == WINDOW && n_needless < n);
+}
+
+static bool is_due(struct evict *e, uint64_t limit)
+{
+    return is_above(e, limit) || atomic_load(&e->max_age_s) > 0;
+}
+
+/* False: the run is over. *rc: why, when it could not go on. */
+static bool batch(struct evict *e, int *rc, struct error *err)
+{
+    struct evict_result sum = {0};
+    uint64_t low = atomic_load(&e->low_bytes);
+    bool has_more = false;
+
+    *rc = enter(e, err);
+    if (*rc < 0)
+        return false;
+    if (is_due(e, low))
+        has_more = take_window(e, &sum, low);
+    *rc = leave(e, err);
+    if (*rc == 0)
+        count(e, &sum);
+    return *rc == 0 && has_more;
+}
+
+/* --- runs ------------------------------------------------------------------------------------- */
+
+static void begin_run(struct evict *e)
+{
+    e->after_used = e->after_id = INT64_MIN;
+    pthread_mutex_lock(&e->lock);
+    struct evict_report r = e->report;
+    e->report = (struct evict_report){
+        .is_running = true,
+        .started_at_s = clock_wall_s(),
+        .n_images_total = r.n_images_total,
+        .n_blobs_total = r.n_blobs_total,
+        .bytes_total = r.bytes_total,
+        .n_links_total = r.n_links_total,
+    };
+    pthread_mutex_unlock(&e->lock);
+    metric_set(METRIC_EVICT_RUNNING, 1);
+}
+
+static void end_run(struct evict *e, int rc, const struct error *err)
+{
+    bool is_short = rc == 0 && is_above(e, atomic_load(&e->high_bytes));
+
+    CHECK(atomic_load(&e->is_running));
+    pthread_mutex_lock(&e->lock);
+    e->report.is_running = false;
+    e->report.is_complete = rc == 0;
+    e->report.is_short = is_short;
+    e->report.ended_at_s = clock_wall_s();
+    struct evict_report r = e->report;
+    pthread_mutex_unlock(&e->lock);
+    if (rc < 0)
+        set_problem(e, err);
+    if (rc < 0 && rc != -EAGAIN)
+        log_warning(EVICT_PREFIX, "nothing more was evicted: %s", err->text);
+    if (r.n_images + r.n_blobs > 0)
+        log_info(EVICT_PREFIX, "%" PRIu64 " images, %" PRIu64 " blobs, %" PRIu64 " bytes evicted",
+                 r.n_images, r.n_blobs, r.bytes);
+    /* While it cannot be better it need not be tried at every blob. */
+    if (rc < 0 || is_short)
+        atomic_store(&e->rest_until_ms, clock_mono_ms() + (rc == -EAGAIN ? 1000 : REST_MS));
+    atomic_store(&e->aged_at_ms, clock_mono_ms());
+    metric_set(METRIC_EVICT_SHORT, is_short);
+    metric_set(METRIC_EVICT_RUNNING, 0);
+    atomic_store(&e->is_running, false);
+}
+
+/* Between two batches other work of the pool goes first. */
+static void do_turn(struct errand *errand)
+{
+    struct evict *e = (struct evict *)((char *)errand - offsetof(struct evict, turn));
+    struct error err;
+    int rc;
+    bool has_more = batch(e, &rc, &err);
+
+    if (has_more && !atomic_load(&e->is_stopping))
+        errand_submit(e->place.errands, &e->turn, do_turn, NULL);
+    else
+        end_run(e, rc, &err);
+}
+
+/* hot: called for each blob that is kept. */
+void evict_start(struct evict *e)
+{
+    uint64_t now_ms = clock_mono_ms();
+    bool is_large = is_above(e, atomic_load(&e->high_bytes));
+    bool is_aged =
+        atomic_load(&e->max_age_s) > 0 &&
+        (atomic_load(&e->aged_at_ms) == 0 || now_ms - atomic_load(&e->aged_at_ms) >= AGE_MS);
+
+    if ((!is_large && !is_aged) || now_ms < atomic_load(&e->rest_until_ms) ||
+        atomic_load(&e->is_stopping) || atomic_exchange(&e->is_running, true))
+        return;
+    begin_run(e);
+    errand_submit(e->place.errands, &e->turn, do_turn, NULL);
+}
+
+void evict_stop(struct evict *e)
+{
+    atomic_store(&e->is_stopping, true);
+}
+
+int evict_run_now(struct evict *e, struct error *err)
+{
+    int rc;
+
+    CHECK(!worker_current());
+    if (atomic_exchange(&e->is_running, true))
+        return error_set(err, -EBUSY, "a run is under way");
+    begin_run(e);
+    while (batch(e, &rc, err))
+        continue;
+    end_run(e, rc, err);
+    return rc;
+}
+
+/* --- one image -------------------------------------------------------------------------------- */
+
+/* The roots that a name means, within a transaction. How many, of at most n_max. */
+static size_t find_roots(struct ledger *l, int64_t repo, struct slice reference,
+                         struct evict_root *out, size_t n_max)
+{
+    struct digest d;
+    size_t n = 0;
+
+    if (reference.len > 0) {
+        bool is_digest = digest_parse(reference, &d);
+        int64_t blob =
+            is_digest ? ledger_blob(l, &d, 0, false)
+                      : ledger_value(l->db, LEDGER_TAG_FIND, 0, "isi", repo, reference, (int64_t)0);
+        if (blob == 0)
+            return 0;
+        bool is_revision = ledger_value(l->db, LEDGER_LINK_FIND, -1, "iii", blob,
+                                        (int64_t)LINK_REVISION, repo) >= 0;
+        out[0] = (struct evict_root){
+            .repo = repo, .blob = blob, .kind = is_revision ? LINK_REVISION : LINK_LAYER};
+        return 1;
+    }
+    for (sqlite3_stmt *s = ledger_row(l->db, LEDGER_ROOT_OF_REPO, "i", repo); s && n < n_max;
+         s = ledger_next(l->db, LEDGER_ROOT_OF_REPO)) {
+        out[n++] = (struct evict_root){
+            .repo = repo,
+            .blob = sqlite3_column_int64(s, 0),
+            .kind = sqlite3_column_int64(s, 1) == LINK_REVISION ? LINK_REVISION : LINK_LAYER};
+    }
+    ledger_end(l->db, LEDGER_ROOT_OF_REPO);
+    return n;
+}
+
+/* Why there is nothing of that name to go. */
+static int refuse(struct ledger *l, int64_t repo, struct slice reference, struct evict_result *out)
+{
+    if (repo == 0 || reference.len == 0 ||
+        ledger_value(l->db, LEDGER_TAG_FIND, 0, "isi", repo, reference, (int64_t)1) == 0)
+        return -ENOENT;
+    out->n_kept++;
+    snprintf(out->why, sizeof(out->why), "pushed");
+    return 0;
+}
+
+/* A batch of a repository. *n_kept_before: so many at the head stay for a reason. */
+static int take_some(struct evict *e, struct slice repo_name, struct slice reference,
+                     struct evict_result *out, bool *has_more)
+{
+    enum { AT_ONCE = 512 };
+    struct ledger *l = e->place.ledger;
+    struct evict_root *roots = xcalloc(AT_ONCE, sizeof(roots[0]));
+    int64_t repo = ledger_repo(l, repo_name, false);
+    size_t n_gone = 0;
+    size_t n = repo != 0 ? find_roots(l, repo, reference, roots, AT_ONCE) : 0;
+    uint64_t n_blobs = out->n_blobs;
+    bool is_cut = false;
+    int rc = 0;
+
+    if (n == 0 && out->n_images + out->n_links == 0)
+        rc = refuse(l, repo, reference, out);
+    out->n_kept = n == 0 ? out->n_kept : 0;
+    for (size_t i = 0; i < n && !is_cut; i++) {
+        e->reason = EVICT_FOR_COMMAND;
+        n_gone += take(e, &roots[i], out);
+        is_cut = out->n_blobs - n_blobs >= BATCH_BLOBS && i + 1 < n;
+    }
+    *has_more = reference.len == 0 && n_gone > 0 && (is_cut || n == AT_ONCE);
+    free(roots);
+    return rc;
+}
+
+int evict_image_now(struct evict *e, struct slice repo, struct slice reference,
+                    struct evict_result *out, struct error *err)
+{
+    struct evict_result sum = {0};
+    bool has_more;
+    int rc;
+
+    CHECK(!worker_current());
+    do {
+        has_more = false;
+        rc = enter(e, err);
+        if (rc < 0)
+            return rc;
+        int found = take_some(e, repo, reference, &sum, &has_more);
+        rc = leave(e, err);
+        if (rc == 0 && found < 0)
+            rc = error_set(err, found, "nothing of that name is mirrored here");
+    } while (rc == 0 && has_more && !atomic_load(&e->is_stopping));
+    if (rc < 0)
+        return rc;
+    pthread_mutex_lock(&e->lock);
+    e->report.n_images_total += sum.n_images;
+    e->report.n_blobs_total += sum.n_blobs;
+    e->report.bytes_total += sum.bytes;
+    e->report.n_links_total += sum.n_links;
+    pthread_mutex_unlock(&e->lock);
+    *out = sum;
+    return 0;
+}
+
+/* One evict_image under way. */
+struct asking {
+    struct errand errand; /* first */
+    struct evict *evict;
+    char *repo, *reference;
+    struct evict_result result;
+    struct error err;
+    int rc;
+    evict_image_fn done;
+    void *arg;
+};
+
+static void do_image(struct errand *errand)
+{
+    struct asking *a = (struct asking *)errand;
+
+    a->rc =
+        evict_image_now(a->evict, slice_of(a->repo), slice_of(a->reference), &a->result, &a->err);
+}
+
+static void on_image(struct errand *errand)
+{
+    struct asking *a = (struct asking *)errand;
+
+    a->done(a->arg, a->rc, &a->result, &a->err);
+    free(a->repo);
+    free(a->reference);
+    free(a);
+}
+
+void evict_image(struct evict *e, struct slice repo, struct slice reference, evict_image_fn done,
+                 void *arg)
+{
+    struct asking *a = xcalloc(1, sizeof(*a));
+
+    a->evict = e;
+    a->repo = xmemdup0(repo.ptr, repo.len);
+    a->reference = xmemdup0(reference.ptr, reference.len);
+    a->done = done;
+    a->arg = arg;
+    errand_submit(e->place.errands, &a->errand, do_image, on_image);
+}
+
+/* --- reports ---------------------------------------------------------------------------------- */
+
+void evict_read_report(struct evict *e, struct evict_report *out)
+{
+    pthread_mutex_lock(&e->lock);
+    *out = e->report;
+    pthread_mutex_unlock(&e->lock);
+}
+
+void evict_print_json(struct evict *e, struct strbuf *out)
+{
+    struct evict_report r;
+    struct evict_limits limits;
+
+    evict_read_report(e, &r);
+    evict_read_limits(e, &limits);
+    const struct {
+        const char *name;
+        uint64_t value;
+    } rows[] = {
+        {"high_bytes", limits.high_bytes},
+        {"low_bytes", limits.low_bytes},
+        {"max_age_s", (uint64_t)limits.max_age_s},
+        {"stored_bytes", ledger_stored_bytes(e->place.ledger)},
+        {"images", r.n_images},
+        {"blobs", r.n_blobs},
+        {"bytes", r.bytes},
+        {"images_total", r.n_images_total},
+        {"blobs_total", r.n_blobs_total},
+        {"bytes_total", r.bytes_total},
+        {"links_total", r.n_links_total},
+        {"busy", r.n_busy},
+        {"errors", r.n_errors},
+    };
+    strbuf_addf(out,
+                "{\"running\":%s,\"complete\":%s,\"short\":%s,\"started_at\":%" PRId64
+                ",\"ended_at\":%" PRId64,
+                r.is_running ? "true" : "false", r.is_complete ? "true" : "false",
+                r.is_short ? "true" : "false", r.started_at_s, r.ended_at_s);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        strbuf_addf(out, ",\"%s\":%" PRIu64, rows[i].name, rows[i].value);
+    strbuf_add_str(out, ",\"problem\":\"");
+    strbuf_add_json(out, slice_of(r.problem));
+    strbuf_add_str(out, "\"}");
+}

@@ -1,0 +1,67 @@
+/* What the files of eviction share. */
+#ifndef CACHE_EVICT_PRIVATE_H
+#define CACHE_EVICT_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "cache/cache_private.h"
+#include "cache/evict.h"
+#include "cache/ledger_private.h"
+#include "cache/storage_lock.h"
+
+#define EVICT_PREFIX "evict"
+
+struct evict {
+    struct evict_place place;
+    struct errand turn; /* of the run, while there is one */
+    /* Of who set is_running. */
+    int64_t after_used, after_id; /* the run has passed these roots */
+    enum evict_reason reason;     /* of what is being removed; guarded by the ledger's lock */
+    _Atomic uint64_t high_bytes, low_bytes, rest_until_ms, aged_at_ms;
+    _Atomic int64_t max_age_s;
+    atomic_bool is_running, is_stopping, is_for_room;
+    pthread_mutex_t lock; /* guards what follows */
+    struct evict_report report;
+};
+
+/* Something that may go by itself: an image, a layer that no image needs (kind LINK_LAYER), or a
+ * blob that nobody links any more (repo 0). */
+struct evict_root {
+    int64_t id; /* 0: of no row */
+    int64_t repo, blob, used;
+    enum link_kind kind;
+    double due; /* the lower, the less it is worth */
+};
+
+struct evict_item {
+    int64_t blob;
+    struct digest digest;
+};
+
+/* What goes with it. */
+struct evict_plan {
+    int64_t repo;
+    char *repo_name;          /* NULL: blobs only */
+    struct evict_item *items; /* manifests, the root first, then layers */
+    size_t n, n_manifests, n_room;
+};
+
+/* --- evict_choose.c: within a transaction of the ledger --------------------------------------- */
+
+/* The next n_max roots behind (used, id), the least valuable first. How many. */
+size_t evict_next_roots(struct ledger *l, int64_t after_used, int64_t after_id, size_t n_max,
+                        struct evict_root *out);
+/* NULL with *why: it does not go now; *is_root false: nor by itself ever, its row is of no use. */
+struct evict_plan *evict_plan_new(struct ledger *l, const struct evict_root *root, const char **why,
+                                  bool *is_root);
+void evict_plan_free(struct evict_plan **plan);
+
+/* --- evict_remove.c --------------------------------------------------------------------------- */
+
+/* Somebody reads, fills or pushes a part of it. */
+bool evict_is_busy(struct evict *e, const struct evict_plan *plan);
+/* Removes it from the storage, the memory and the ledger; adds to *sum. */
+void evict_remove(struct evict *e, const struct evict_plan *plan, struct evict_result *sum);
+
+#endif

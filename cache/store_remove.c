@@ -1,0 +1,83 @@
+/*
+ * How a blob leaves the store, for the garbage collector and for eviction: the look that counts and
+ * the removal happen under the lock of its digest, so that nobody who is about to reference it
+ * looks meanwhile (docs/design/garbage.md).
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/check.h"
+#include "base/worker.h"
+#include "cache/disk.h"
+#include "cache/ledger.h"
+#include "cache/store_private.h"
+#include "cache/vouch_private.h"
+
+/* The folder of a blob that is gone, under the lock: who publishes into it has vouched before. */
+void store_remove_folder_locked(const char *path)
+{
+    char *folder = xmemdup0(path, (size_t)(strrchr(path, '/') - path));
+
+    rmdir(folder);
+    free(folder);
+}
+
+/* A client may have been told that the blob is here by somebody who looked before it was renamed,
+ * without a lock; then that one vouched before he looked, and it is seen here. */
+static bool take_back(const struct store_removal *r, const struct stat *st, const char *away,
+                      const char *path, struct error *err)
+{
+    if (r->may_go(r->arg, r->digest, st))
+        return false;
+    disk_publish(away, path, err);
+    return true;
+}
+
+/* The file only gets another name here, since unlinking a large one takes its time. */
+static int move_away_locked(struct store *s, const struct store_removal *r, const char *path,
+                            const char *away, struct error *err)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return errno == ENOENT || errno == ENOTDIR ? -ENOENT
+                                                   : error_sys(err, -errno, "look at %s", path);
+    if (!r->may_go(r->arg, r->digest, &st))
+        return -EBUSY;
+    if (rename(path, away) < 0)
+        return error_sys(err, -errno, "move away %s", path);
+    store_forget(s, r->digest);
+    if (take_back(r, &st, away, path, err))
+        return -EBUSY;
+    store_remove_folder_locked(path);
+    *r->size_out = (uint64_t)st.st_size;
+    return 0;
+}
+
+int store_remove_now(struct store *s, const struct store_removal *r, struct error *err)
+{
+    struct layout *l = store_layout(s);
+    char *path = layout_blob(l, r->digest);
+    char *away = layout_tmp_file(l);
+
+    CHECK(r->digest && r->may_go && r->size_out && !worker_current());
+    err->code = 0;
+    vouch_lock(store_vouches(s), r->digest);
+    int rc = move_away_locked(s, r, path, away, err);
+    vouch_unlock(store_vouches(s), r->digest);
+    if (rc == 0) {
+        ledger_note_blob_gone(store_ledger(s), r->digest);
+        if (unlink(away) < 0)
+            error_sys(err, -errno, "remove %s", away);
+    }
+    free(away);
+    free(path);
+    return rc;
+}

@@ -17,10 +17,11 @@
 #include "base/metric.h"
 #include "cache/ledger_private.h"
 
-#define LOOK_MS 5000   /* between two looks at the file and the partial files */
-#define RETRY_MS 30000 /* of what cannot be opened, or of a walk that has failed */
-#define WALK_ITEMS 256 /* of a batch */
-#define WALK_MS 400    /* of a second, at most, the walk has a thread of the pool */
+#define LOOK_MS 5000    /* between two looks at the file and the partial files */
+#define RETRY_MS 5000   /* of what cannot be opened */
+#define REWALK_MS 60000 /* after a walk that found what cannot be read */
+#define WALK_ITEMS 256  /* of a batch */
+#define WALK_MS 400     /* of a second, at most, the walk has a thread of the pool */
 
 static const char *const STATES[] = {
     [LEDGER_CLOSED] = "closed",
@@ -519,7 +520,7 @@ static void end_walk(struct ledger *l)
         log_error(LEDGER_PREFIX, "not all of the storage is known, so nothing is evicted: %s",
                   w->why.text);
         set_problem(l, &w->why);
-        l->retry_at_ms = clock_mono_ms() + RETRY_MS;
+        l->retry_at_ms = clock_mono_ms() + REWALK_MS;
         ledger_want_walk(l);
     }
     log_info(LEDGER_PREFIX,

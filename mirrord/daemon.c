@@ -21,15 +21,18 @@
 #include "base/http_client.h"
 #include "base/log.h"
 #include "base/pool.h"
+#include "base/redis.h"
 #include "base/worker.h"
 #include "cache/cache.h"
 #include "cache/evict.h"
 #include "cache/gc.h"
 #include "cache/ledger.h"
+#include "cache/tag.h"
 #include "mirrord/access_log.h"
 #include "mirrord/address.h"
 #include "mirrord/admin.h"
 #include "mirrord/api.h"
+#include "mirrord/config_upstreams.h"
 #include "mirrord/configuration.h"
 #include "mirrord/privileges.h"
 #include "mirrord/registries.h"
@@ -53,8 +56,10 @@ struct daemon {
     struct worker *control; /* this thread: signals, admin listener, timers */
     struct worker **workers;
     unsigned n_workers;
+    struct redis *redis, *redis_lru; /* NULL: not used */
     struct cache *cache;
     struct registries *registries;
+    struct config_upstreams upstreams; /* whose listeners' addresses mark requests */
     struct api *api;
     struct space *space;
     struct access_log *access;
@@ -130,6 +135,13 @@ static void stop(struct daemon *d)
 
 /* --- reloading ------------------------------------------------------------------------------- */
 
+static void share_tags(struct daemon *d)
+{
+    tags_set_ttls(cache_tags(d->cache),
+                  (unsigned)(config_ms(d->config, OPT_MIRRORING_TAGS_CACHE_TTL) / 1000),
+                  (unsigned)(config_ms(d->config, OPT_MIRRORING_NEGATIVE_TTL) / 1000));
+}
+
 /* What SIGHUP can change is put into force. */
 static void apply(struct daemon *d)
 {
@@ -143,6 +155,7 @@ static void apply(struct daemon *d)
     server_set_limits(d->server, &limits);
     api_set_settings(d->api, &api);
     space_set(d->space, &space);
+    share_tags(d);
 }
 
 static void open_logs_anew(struct daemon *d)
@@ -239,10 +252,25 @@ static void on_gc(evutil_socket_t fd, short what, void *arg)
 
 /* --- starting -------------------------------------------------------------------------------- */
 
+/* They need not be there; nothing is contacted before the workers run. */
+static struct redis *make_redis(struct daemon *d, bool is_lru)
+{
+    struct redis_config config;
+
+    if (!settings_redis(d->config, is_lru, &config))
+        return NULL;
+    CHECK(d->n_workers > 0);
+    config.n_workers = d->n_workers;
+    config.herald = d->workers[0];
+    return redis_new(&config);
+}
+
 static int make_parts(struct daemon *d, struct error *err)
 {
     struct cache_config cache = settings_cache(d->config, d->pool);
 
+    cache.redis = d->redis = make_redis(d, false);
+    cache.redis_objects = d->redis_lru = make_redis(d, true);
     int rc = cache_open(&cache, &d->cache, err);
     if (rc == 0)
         rc = registries_make(d->config, &d->registries, err);
@@ -260,6 +288,7 @@ static int make_parts(struct daemon *d, struct error *err)
     space_set(d->space, &space);
     d->admin = (struct admin){
         .cache = d->cache, .registries = d->registries, .api = d->api, .pool = d->pool};
+    share_tags(d);
     return 0;
 }
 
@@ -274,6 +303,32 @@ static int listen_main(struct daemon *d, struct error *err)
 
     snprintf(address.host, sizeof(address.host), "%s", host ? host : "");
     return server_listen(d->server, &address, err);
+}
+
+/* The addresses that stand for a registry. */
+static int listen_for(struct daemon *d, const struct config_value *addresses, struct error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < addresses->n_items; i++) {
+        struct address address;
+        rc = address_parse(slice_of(addresses->items[i]), &address, err);
+        server_mark(d->server, addresses->items[i]);
+        if (rc == 0)
+            rc = server_listen(d->server, &address, err);
+    }
+    server_mark(d->server, NULL);
+    return rc;
+}
+
+static int listen_for_upstreams(struct daemon *d, struct error *err)
+{
+    int rc = 0;
+
+    config_upstreams_parse(config_str(d->config, OPT_MIRRORING_UPSTREAMS), &d->upstreams);
+    for (size_t i = 0; rc == 0 && i < d->upstreams.n; i++)
+        rc = listen_for(d, &d->upstreams.entries[i].values[UPSTREAM_LISTEN], err);
+    return rc;
 }
 
 static int listen_all(struct daemon *d, struct error *err)
@@ -292,7 +347,7 @@ static int listen_all(struct daemon *d, struct error *err)
         if (rc == 0)
             rc = server_listen(d->server, &address, err);
     }
-    return rc;
+    return rc == 0 ? listen_for_upstreams(d, err) : rc;
 }
 
 /* The listeners are open before the API is made, but nothing is accepted until the workers run. */
@@ -449,9 +504,17 @@ static int make_all(struct daemon *d, struct error *err)
     return rc;
 }
 
+static void do_open_cache(void *arg)
+{
+    struct daemon *d = arg;
+
+    cache_open_here(d->cache);
+}
+
 static void run(struct daemon *d)
 {
     for (unsigned i = 0; i < d->n_workers; i++) {
+        worker_call(d->workers[i], do_open_cache, d);
         server_start_on(d->server, d->workers[i]);
         worker_start(d->workers[i]);
     }
@@ -467,15 +530,17 @@ static void run(struct daemon *d)
 
 /* One question to all workers. */
 struct round {
+    struct daemon *daemon;
     sem_t answers;
     atomic_bool was_busy; /* somebody had something to do before it could answer */
 };
 
-static void do_close_client(void *arg)
+static void do_close_clients(void *arg)
 {
     struct round *r = arg;
 
     http_client_close();
+    cache_close_here(r->daemon->cache);
     sem_post(&r->answers);
 }
 
@@ -496,7 +561,7 @@ static void do_rest(void *arg)
 /* Has fn run on every worker and waits for their answers. True when one of them was busy. */
 static bool ask_workers(struct daemon *d, worker_fn fn)
 {
-    struct round r = {.was_busy = false};
+    struct round r = {.daemon = d, .was_busy = false};
 
     sem_init(&r.answers, 0, 0);
     for (unsigned i = 0; i < d->n_workers; i++)
@@ -516,7 +581,7 @@ static void settle(struct daemon *d)
     uint64_t n_jobs, n_jobs_before = UINT64_MAX;
     bool was_busy;
 
-    ask_workers(d, do_close_client);
+    ask_workers(d, do_close_clients);
     gc_stop(cache_gc(d->cache));
     evict_stop(cache_evict(d->cache));
     ledger_stop(cache_ledger(d->cache));
@@ -566,9 +631,12 @@ static void take_down(struct daemon *d)
         api_free(&d->api);
     space_free(&d->space);
     cache_close(&d->cache);
+    redis_free(&d->redis);
+    redis_free(&d->redis_lru);
     registries_free(&d->registries);
     pool_free(&d->pool);
     access_log_close(&d->access);
+    config_upstreams_fini(&d->upstreams);
     config_unref(&d->config);
 }
 

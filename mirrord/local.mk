@@ -17,6 +17,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/states.h \
 	mirrord/config_load.c mirrord/config_print.c mirrord/config_private.h \
 	mirrord/config_number.c mirrord/config_number.h \
+	mirrord/config_upstreams.c mirrord/config_upstreams.h \
 	mirrord/config_text.c mirrord/config_text.h \
 	mirrord/config_value.c mirrord/config_value.h \
 	mirrord/configuration.c mirrord/configuration.h \
@@ -31,6 +32,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/api_settings.c mirrord/api_settings.h \
 	mirrord/api_blob.c mirrord/api_catalog.c mirrord/api_manifest.c \
 	mirrord/api_manifest_body.c mirrord/api_manifest_private.h mirrord/api_manifest_send.c \
+	mirrord/api_manifest_heard.c \
 	mirrord/api_manifest_tag.c \
 	mirrord/api_delete.c mirrord/api_manifest_put.c \
 	mirrord/push_fetch.c mirrord/push_fetch.h \
@@ -58,6 +60,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/query.c mirrord/query.h \
 	mirrord/range.c mirrord/range.h \
 	mirrord/range_body.c mirrord/range_body.h \
+	mirrord/reindex_command.c mirrord/reindex_command.h \
 	mirrord/referrer_page.c mirrord/referrer_page.h \
 	mirrord/referrers_ask.c mirrord/referrers_ask.h \
 	mirrord/registries.c mirrord/registries.h mirrord/registries_print.c \

@@ -16,6 +16,7 @@
 #include "mirrord/gc_command.h"
 #include "mirrord/image_command.h"
 #include "mirrord/options_man.h"
+#include "mirrord/reindex_command.h"
 #include "mirrord/sample.h"
 
 enum { EXIT_USAGE = 2 };
@@ -121,6 +122,8 @@ static const struct command {
     {"check", "", 0, 0, COMMAND_F_CONFIG, check, "validate, print what would run"},
     {"gc", "", 0, 0, COMMAND_F_CONFIG | COMMAND_F_DRY, collect_garbage,
      "remove what no manifest references"},
+    {"reindex", "", 0, 0, COMMAND_F_CONFIG, reindex_command_run,
+     "make the ledger anew from the storage"},
     {"ls", "[pattern ...]", 0, MANY, COMMAND_F_CONFIG | COMMAND_F_JSON, image_command_ls,
      "list the images of the running daemon"},
     {"pin", "image ...", 1, MANY, COMMAND_F_CONFIG | COMMAND_F_JSON, image_command_pin,

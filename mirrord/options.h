@@ -51,6 +51,7 @@ enum option_flag {
     OPTION_F_NETWORKS = 1 << 6,   /* list: every element is an address with a prefix length */
     OPTION_F_PRECEDENCE = 1 << 7, /* list: every element is pattern=rule */
     OPTION_F_PATTERNS = 1 << 8,   /* list: every element is a pattern of repositories */
+    OPTION_F_UPSTREAMS = 1 << 10, /* mapping: what mirrord/config_upstreams.h reads */
     OPTION_F_HOSTS = 1 << 9,      /* list: every element is a host, perhaps with a port */
     OPTION_F_DRIVER = 1 << 5,     /* belongs to a storage driver: the environment counts only where
                                      the file asks for it, and only such flavors print it */

@@ -247,12 +247,13 @@ class Mirror:
             assert digest.endswith(":" + hashed.hexdigest()), "wrong bytes are kept under " + digest
 
     def partial_files(self):
-        """Regular files that are neither under a final name of the layout nor the storage's lock."""
+        """Regular files that are neither under a final name of the layout nor the storage's lock, its ledger, or pins."""
         found = []
         for folder, _, files in os.walk(self.storage):
             if "/docker/registry/v2/" not in folder + "/":
                 found += [os.path.join(folder, name) for name in files]
-        return [path for path in found if os.path.relpath(path, self.storage) != "_mirrord/lock"]
+        own = tuple(os.path.join(self.storage, "_mirrord", name) for name in ("lock", "ledger.db", "pins/"))
+        return [path for path in found if not path.startswith(own)]
 
     def leaks(self, before):
         """What is open that was not before and has no reason to be: clients' connections and files of fills. Blobs and
@@ -263,7 +264,7 @@ class Mirror:
         for what in self.fds().values():
             if what in known:
                 known.remove(what)
-            elif not what.startswith(("socket:", "anon_inode:")) and not what.endswith("/_mirrord/lock") and (
+            elif not what.startswith(("socket:", "anon_inode:")) and not re.search("/_mirrord/(lock$|ledger.db)", what) and (
                     "/blobs/" not in what and "/_uploads/" not in what or what.endswith("(deleted)")):
                 files.append(what)
         ports = (self.port, self.admin_port)

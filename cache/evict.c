@@ -17,10 +17,10 @@
 #include "cache/evict_private.h"
 #include "cache/vouch_private.h"
 
-#define WINDOW 32      /* roots that are compared with each other */
+#define WINDOW 32       /* roots that are compared with each other */
 #define BATCH_BLOBS 256 /* about so many are removed before other work has its turn */
-#define REST_MS 5000   /* after a run that found nothing more to evict */
-#define AGE_MS 60000   /* between two looks for what is too old */
+#define REST_MS 5000    /* after a run that found nothing more to evict */
+#define AGE_MS 60000    /* between two looks for what is too old */
 
 struct evict *evict_new(const struct evict_place *place)
 {

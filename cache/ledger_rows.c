@@ -292,8 +292,12 @@ bool ledger_is_pinned(struct ledger *l, int64_t blob, int64_t repo)
 
 bool ledger_is_loose(struct ledger *l, int64_t blob)
 {
-    return !row_of(l, blob).is_pushed && !ledger_value(l->db, LEDGER_LINK_ANY, 0, "i", blob) &&
-           !ledger_value(l->db, LEDGER_REF_ALIVE, 0, "i", blob) && !ledger_db_has_failed(l->db);
+    if (row_of(l, blob).is_pushed || ledger_value(l->db, LEDGER_LINK_ANY, 0, "i", blob) != 0)
+        return false;
+    /* The recursion costs ten times as much as the look whether it is needed. */
+    bool is_referenced = ledger_value(l->db, LEDGER_REF_ANY, 0, "i", blob) != 0 &&
+                         ledger_value(l->db, LEDGER_REF_ALIVE, 0, "i", blob) != 0;
+    return !is_referenced && !ledger_db_has_failed(l->db);
 }
 
 /* --- links ------------------------------------------------------------------------------------ */

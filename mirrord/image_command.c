@@ -235,6 +235,7 @@ static void print_sum(const struct asking *a, bool is_dry)
 
 static int begin(struct asking *a, const char *command, const struct config *config)
 {
+    CHECK(command && config);
     a->command = command;
     a->images = json_array();
     CHECK(a->images);

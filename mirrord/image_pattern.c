@@ -70,6 +70,7 @@ bool image_pattern_is_one_repo(const struct image_pattern *p)
 
 bool image_pattern_is_exact(const struct image_pattern *p)
 {
+    CHECK(p->repo.len > 0);
     return p->reference.ptr && !has_wildcard(p->repo) && !has_wildcard(p->reference);
 }
 

@@ -66,9 +66,8 @@ def test_limit_lowered(make_mirror, fake):
     assert not mirror.has_blob(pulled[1].digest) and mirror.has_blob(pulled[7].digest)
     for n, image in enumerate(pulled):
         pull(mirror, image, REPOSITORY, "v%d" % n)
-    metrics = mirror.metrics()
-    assert metrics['mirrord_evicted_images_total{reason="size"}'] >= 4
-    assert metrics['mirrord_evicted_bytes_total{reason="size"}'] >= whole - whole // 2 * 0.6
+    mirror.wait_metric('mirrord_evicted_images_total{reason="size"}', 4)
+    mirror.wait_metric('mirrord_evicted_bytes_total{reason="size"}', whole - whole // 2 * 0.6)
 
 
 def test_pushed_alone_is_too_much(make_mirror, fake):
@@ -186,7 +185,7 @@ def test_too_old(make_mirror, fake):
         next_second()
     set_limits(mirror, cache_max_age="2s")
     wait_gone(mirror, *all_digests(old))
-    assert mirror.metric('mirrord_evicted_images_total{reason="age"}') == 1
+    mirror.wait_metric('mirrord_evicted_images_total{reason="age"}', 1)
     assert all(mirror.has_blob(digest) for digest in all_digests(pinned) | all_digests(simple(3)))
 
 
@@ -198,7 +197,7 @@ def test_room_for_others(make_mirror, fake):
     evicting.wait_ready(mirror)
     set_limits(mirror, cache_min_free="100%")
     wait_gone(mirror, *all_digests(image))
-    assert mirror.metric('mirrord_evicted_images_total{reason="space"}') == 1
+    mirror.wait_metric('mirrord_evicted_images_total{reason="space"}', 1)
     pull(mirror, image, REPOSITORY, "v1")
 
 
@@ -378,7 +377,8 @@ def test_with_garbage_collection(make_mirror, fake):
 @pytest.mark.parametrize("n_gone", [1, 20, 60])
 def test_killed_in_the_middle(make_mirror, fake, n_gone):
     """All that is left is whole, or is fetched again; the next process goes on where this one was."""
-    mirror = with_limits(make_mirror, fake, {"LOGLEVEL": "info", "MIRROR_BREAKER_FAILURES": "1000"})
+    mirror = with_limits(make_mirror, fake, {
+        "LOGLEVEL": "info", "MIRROR_BREAKER_FAILURES": "1000", "GC_GRACE": "1s", "GC_INTERVAL": "0"})
     base = {"base": noise(10000, 3)}
     images = [add(fake, Image([base, {"own": noise(1000 + n, n)}]), "v%d" % n) for n in range(40)]
     for n, image in enumerate(images):
@@ -405,9 +405,10 @@ def test_killed_in_the_middle(make_mirror, fake, n_gone):
     Pusher(mirror.address).check_image("team/own", pushed, "mine")
     mirror.wait_no_fills()
 
+    # What had lost its links and not yet its file is garbage: the collector's, after its grace.
     set_limits(mirror, cache_max_size=1)
-    wait_until(lambda: set(mirror.kept_digests()) == all_digests(pushed), lambda: "left: %d, %s" % (
-        len(mirror.kept_digests()), report(mirror)))
+    wait_until(lambda: ask(mirror, "/gc", "POST") and set(mirror.kept_digests()) == all_digests(pushed),
+               lambda: "left: %d, %s" % (len(mirror.kept_digests()), report(mirror)))
     fake.refuse()
     Pusher(mirror.address).check_image("team/own", pushed, "mine")
 

@@ -45,6 +45,7 @@ static int reindex(struct config *config, struct ledger_report *report, struct e
 /* A full disk must not look like success. */
 static int print(const char *text)
 {
+    CHECK(*text);
     if (fputs(text, stdout) == EOF || fflush(stdout) != 0) {
         perror("mirrord: standard output");
         return EXIT_FAILURE;
@@ -70,6 +71,7 @@ static int ask_daemon(const struct config *config, struct error *err)
     struct admin_answer answer;
     int rc = admin_client_open(config, &client, err);
 
+    CHECK(config && err);
     if (rc < 0)
         return error_wrap(err, "a running daemon uses the storage, and cannot be asked");
     rc = admin_client_call(client, "POST", "/ledger", &answer, err);

@@ -3,6 +3,7 @@
 #include "mirrord/admin.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "base/metric.h"
@@ -11,6 +12,9 @@
 #include "cache/fill.h"
 #include "cache/gc.h"
 #include "mirrord/admin_private.h"
+#include "mirrord/api.h"
+#include "mirrord/offline.h"
+#include "mirrord/query.h"
 #include "mirrord/txn.h"
 #include "upstream/upstream.h"
 
@@ -40,7 +44,7 @@ void admin_send_linked(struct txn *txn, struct strbuf *text, struct slice link)
 
 static void print_metrics(const struct admin *admin, struct strbuf *out)
 {
-    (void)admin;
+    api_note_state(admin->api);
     metric_print(out);
 }
 
@@ -77,6 +81,30 @@ static void start_gc(const struct admin *admin)
     gc_start(cache_gc(admin->cache));
 }
 
+static void print_offline(const struct admin *admin, struct strbuf *out)
+{
+    offline_print_json(admin->offline, out);
+    strbuf_add_char(out, '\n');
+}
+
+/* value=true, false, or setting: as mirroring.offline says. */
+static bool set_offline(const struct admin *admin, struct slice query)
+{
+    char value[sizeof("setting")];
+
+    int len = query_find(query, "value", value, sizeof(value));
+    if (len < 0)
+        return false;
+    bool is_on = strcmp(value, "true") == 0;
+    if (strcmp(value, "setting") == 0)
+        offline_clear(admin->offline);
+    else if (is_on || strcmp(value, "false") == 0)
+        offline_set(admin->offline, OFFLINE_BY_OPERATOR, is_on);
+    else
+        return false;
+    return true;
+}
+
 static const struct page {
     const char *path;
     const char *media_type;
@@ -84,14 +112,20 @@ static const struct page {
     void (*act)(const struct admin *admin); /* on POST, before it is printed; NULL: GET only */
     /* Instead of printing at once: answers later. */
     void (*list)(struct txn *txn, const struct admin *admin);
+    /* On POST, before it is printed; false: not with such a query. */
+    bool (*set)(const struct admin *admin, struct slice query);
 } PAGES[] = {
-    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", print_metrics, NULL, NULL},
-    {"/healthz", "application/json", print_health, NULL, NULL},
-    {"/fills", "application/json", print_fills, NULL, NULL},
-    {"/upstream", "application/json", print_upstream, NULL, NULL},
-    {"/gc", "application/json", print_gc, start_gc, NULL},
-    {"/repositories", "application/json", NULL, NULL, admin_list_repositories},
-    {"/tags", "application/json", NULL, NULL, admin_list_tags},
+    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", print_metrics, NULL, NULL, NULL},
+    {"/healthz", "application/json", print_health, NULL, NULL, NULL},
+    {"/fills", "application/json", print_fills, NULL, NULL, NULL},
+    {"/upstream", "application/json", print_upstream, NULL, NULL, NULL},
+    {"/gc", "application/json", print_gc, start_gc, NULL, NULL},
+    {.path = "/offline",
+     .media_type = "application/json",
+     .print = print_offline,
+     .set = set_offline},
+    {"/repositories", "application/json", NULL, NULL, admin_list_repositories, NULL},
+    {"/tags", "application/json", NULL, NULL, admin_list_tags, NULL},
 };
 
 static void answer(struct txn *txn, const struct admin *admin, const struct page *page)
@@ -101,9 +135,15 @@ static void answer(struct txn *txn, const struct admin *admin, const struct page
 
     if (method == HTTP_POST && page->act) {
         page->act(admin);
+    } else if (method == HTTP_POST && page->set) {
+        if (!page->set(admin, txn_head(txn)->query)) {
+            reply_send_empty(txn_reply(txn, 400));
+            return;
+        }
     } else if (method != HTTP_GET && method != HTTP_HEAD) {
         struct reply *r = txn_reply(txn, 405);
-        reply_header(r, "Allow", page->act ? SLICE("GET, HEAD, POST") : SLICE("GET, HEAD"));
+        reply_header(r, "Allow",
+                     page->act || page->set ? SLICE("GET, HEAD, POST") : SLICE("GET, HEAD"));
         reply_send_empty(r);
         return;
     }
@@ -112,7 +152,7 @@ static void answer(struct txn *txn, const struct admin *admin, const struct page
         return;
     }
     page->print(admin, &text);
-    admin_send(txn, method == HTTP_POST ? 202 : 200, page->media_type, &text);
+    admin_send(txn, method == HTTP_POST && page->act ? 202 : 200, page->media_type, &text);
 }
 
 void admin_handle(struct txn *txn, void *ctx)

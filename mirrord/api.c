@@ -2,6 +2,7 @@
 
 #include "mirrord/api.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "base/alloc.h"
@@ -9,8 +10,11 @@
 #include "cache/cache.h"
 #include "cache/origin.h"
 #include "mirrord/api_private.h"
+#include "mirrord/freshness.h"
+#include "mirrord/offline.h"
 #include "mirrord/precedence.h"
 #include "mirrord/push_rules.h"
+#include "mirrord/refresh.h"
 #include "mirrord/referrers_ask.h"
 #include "mirrord/resolve.h"
 #include "mirrord/txn.h"
@@ -18,29 +22,38 @@
 
 struct origin_row {
     const char *note;
-    struct slice lines;
+    const char *status, *detail; /* of Cache-Status, before and behind a ttl */
+    const char *warning;         /* a line, or empty */
+    struct slice lines;          /* all of it without a ttl */
     enum metric blobs, manifests;
 };
 
-#define ROW(note, lines, blobs, manifests)                                                         \
+#define WARNING(text) "Warning: 299 - \"" text "\"\r\n"
+#define ROW(note, status, detail, warning, blobs, manifests)                                       \
     {                                                                                              \
-        note, {lines, sizeof(lines) - 1}, METRIC_BLOB_##blobs, METRIC_MANIFEST_##manifests         \
+        note, status, detail, warning,                                                             \
+            {"Cache-Status: mirrord; " status detail "\r\n" warning,                               \
+             sizeof("Cache-Status: mirrord; " status detail "\r\n" warning) - 1},                  \
+            METRIC_BLOB_##blobs, METRIC_MANIFEST_##manifests                                       \
     }
 static const struct origin_row ORIGINS[] = {
-    [API_ORIGIN_HIT] = ROW("hit", "Cache-Status: mirrord; hit\r\n", HITS, HITS),
-    [API_ORIGIN_MISS] = ROW("miss", "Cache-Status: mirrord; fwd=miss; stored\r\n", MISSES, MISSES),
-    [API_ORIGIN_COLLAPSED] =
-        ROW("collapsed", "Cache-Status: mirrord; fwd=miss; collapsed\r\n", COLLAPSED, COLLAPSED),
-    [API_ORIGIN_PASSED] = ROW("miss", "Cache-Status: mirrord; fwd=miss\r\n", MISSES, MISSES),
+    [API_ORIGIN_HIT] = ROW("hit", "hit", "", "", HITS, HITS),
+    [API_ORIGIN_MISS] = ROW("miss", "fwd=miss; stored", "", "", MISSES, MISSES),
+    [API_ORIGIN_COLLAPSED] = ROW("collapsed", "fwd=miss; collapsed", "", "", COLLAPSED, COLLAPSED),
+    [API_ORIGIN_PASSED] = ROW("miss", "fwd=miss", "", "", MISSES, MISSES),
     [API_ORIGIN_REVALIDATED] =
-        ROW("revalidated", "Cache-Status: mirrord; hit; detail=revalidated\r\n", HITS, REVALIDATED),
+        ROW("revalidated", "fwd=stale", "; detail=revalidated", "", HITS, REVALIDATED),
+    [API_ORIGIN_GRACE] = ROW("grace", "hit", "; detail=grace", "", HITS, GRACE),
     [API_ORIGIN_STALE] =
-        ROW("stale",
-            "Cache-Status: mirrord; hit; detail=stale\r\n"
-            "Warning: 299 - \"the upstream did not answer, this may be out of date\"\r\n",
-            HITS, STALE),
-    [API_ORIGIN_NEGATIVE] =
-        ROW("negative", "Cache-Status: mirrord; hit; detail=negative\r\n", HITS, NEGATIVE),
+        ROW("stale", "hit", "; detail=stale",
+            WARNING("the upstream did not answer, this may be out of date"), HITS, STALE),
+    [API_ORIGIN_DOUBTED] =
+        ROW("stale", "hit", "; detail=doubted",
+            WARNING("the upstream says that this is gone, it will be asked again"), HITS, STALE),
+    [API_ORIGIN_OFFLINE] =
+        ROW("stale", "hit", "; detail=offline",
+            WARNING("this mirror is offline, this may be out of date"), HITS, STALE),
+    [API_ORIGIN_NEGATIVE] = ROW("negative", "hit", "; detail=negative", "", HITS, NEGATIVE),
 };
 _Static_assert(sizeof(ORIGINS) / sizeof(ORIGINS[0]) == API_ORIGIN_MAX, "a row for every origin");
 
@@ -48,6 +61,16 @@ struct slice api_origin_lines(enum api_origin origin)
 {
     CHECK(origin < API_ORIGIN_MAX);
     return ORIGINS[origin].lines;
+}
+
+void api_origin_tell_ttl(struct reply *r, enum api_origin origin, int64_t ttl_left_s)
+{
+    const struct origin_row *row = &ORIGINS[origin];
+
+    CHECK(origin < API_ORIGIN_MAX);
+    reply_headerf(r, "Cache-Status", "mirrord; %s; ttl=%" PRId64 "%s", row->status, ttl_left_s,
+                  row->detail);
+    reply_header_lines(r, slice_of(row->warning));
 }
 
 void api_origin_note(struct txn *txn, enum api_origin origin)
@@ -95,6 +118,16 @@ void api_set_settings(struct api *api, const struct api_settings *settings)
     s->push_rules =
         push_rules_new(settings->push_repositories, settings->push_networks, api->is_hub);
     s->precedence = precedence_new(settings->precedence, api->is_hub);
+    struct freshness_source freshness = {
+        settings->freshness,
+        settings->freshness_more,
+        settings->n_freshness_more,
+        {settings->tags_cache_ttl_s, settings->tags_grace_s, settings->tags_keep_s},
+        api->is_hub};
+    s->freshness = freshness_new(&freshness);
+    s->settings.freshness = NULL;
+    s->settings.freshness_more = NULL;
+    s->settings.n_freshness_more = 0;
     s->settings.precedence = NULL;
     s->settings.push_repositories = s->settings.push_networks = NULL; /* they are compiled */
     s->settings.argv = NULL; /* borrowed by the caller; it is in the body now */
@@ -102,6 +135,28 @@ void api_set_settings(struct api *api, const struct api_settings *settings)
     s->older = atomic_load(&api->snapshot);
     atomic_store_explicit(&api->snapshot, s, memory_order_release);
     pthread_mutex_unlock(&api->settings_lock);
+    if (api->offline)
+        offline_set(api->offline, OFFLINE_BY_SETTING, settings->is_offline);
+}
+
+bool api_can_ask(const struct api *api)
+{
+    return api->upstream && !(api->offline && offline_is_on(api->offline));
+}
+
+bool api_is_saving(const struct api *api, struct slice repo)
+{
+    (void)repo; /* one upstream has them all */
+    bool is_saving =
+        api->upstream && upstream_is_low(api->upstream, &api_settings_now(api)->quota_floor);
+
+    metric_set(METRIC_UPSTREAM_QUOTA_LOW, is_saving);
+    return is_saving;
+}
+
+void api_note_state(const struct api *api)
+{
+    api_is_saving(api, SLICE_NONE);
 }
 
 struct pull_tools api_pull_tools(const struct api *api)
@@ -131,9 +186,11 @@ struct api *api_new(const struct api_config *config)
         api->origin = origin_upstream(slice_of(upstream_name(config->upstream)));
         api->is_hub = upstream_is_docker_hub(config->upstream);
     }
+    api->offline = config->offline;
     pthread_mutex_init(&api->settings_lock, NULL);
     api_set_settings(api, &config->settings);
     api->resolver = resolver_new(api);
+    api->refreshes = refresh_table();
     api->referrers_asked = referrers_ask_table();
     return api;
 }
@@ -146,6 +203,7 @@ void api_free(struct api **aa)
         return;
     *aa = NULL;
     flights_free(&api->referrers_asked);
+    flights_free(&api->refreshes);
     resolver_free(&api->resolver);
     upstream_unref(&api->upstream);
     struct api_snapshot *s = atomic_load(&api->snapshot);
@@ -157,6 +215,7 @@ void api_free(struct api **aa)
         free(s->ping_body);
         push_rules_free(&s->push_rules);
         precedence_free(&s->precedence);
+        freshness_free(&s->freshness);
         free(s);
         s = older;
     }

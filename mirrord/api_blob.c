@@ -342,6 +342,29 @@ static bool can_ask(const struct blob_wait *w)
     return precedence_can_ask(w->api, repo_of(w), SLICE_NONE);
 }
 
+/* The upstream said so a moment ago. */
+static bool is_absent(const struct blob_wait *w, enum hold_kind kind)
+{
+    char digest[DIGEST_TEXT_SIZE];
+    struct slice reference = {digest, digest_format(&w->digest, digest)};
+
+    return resolve_is_absent(w->api->resolver, kind, repo_of(w), reference);
+}
+
+static void note_absent(struct blob_wait *w, enum hold_kind kind)
+{
+    char digest[DIGEST_TEXT_SIZE];
+    struct slice reference = {digest, digest_format(&w->digest, digest)};
+
+    resolve_note_absent(w->api->resolver, kind, repo_of(w), reference);
+}
+
+static void refuse_absent(struct blob_wait *w)
+{
+    w->origin = API_ORIGIN_NEGATIVE;
+    wait_refuse(w, API_ERROR_BLOB_UNKNOWN, 0);
+}
+
 /* Asks once for all who wait; a yes makes the link. */
 static void confirm(struct blob_wait *w)
 {
@@ -351,6 +374,10 @@ static void confirm(struct blob_wait *w)
     CHECK(!w->is_linked);
     if (!can_ask(w)) {
         wait_refuse(w, API_ERROR_BLOB_UNKNOWN, 0);
+        return;
+    }
+    if (is_absent(w, HOLD_ABSENT_BLOB)) {
+        refuse_absent(w);
         return;
     }
     wait_goto(w, WAIT_CONFIRMING);
@@ -410,6 +437,9 @@ static void on_size(void *arg)
         return;
     }
     enum api_error error = api_error_unpack(reason ? reason : -EIO, &retry_after_s);
+    /* Who joined may have asked through another repository than the fill. */
+    if (error == API_ERROR_BLOB_UNKNOWN && w->origin == API_ORIGIN_MISS)
+        note_absent(w, HOLD_ABSENT_BLOB);
     wait_refuse(w, error, retry_after_s);
 }
 
@@ -511,6 +541,9 @@ static void on_done(void *arg, const struct fetch_result *result)
                        .from = &from};
 
     w->fetch = NULL;
+    resolve_note_outcome(w->api->resolver, repo_of(w), result);
+    if (result->outcome == FETCH_NOT_FOUND)
+        note_absent(w, HOLD_ABSENT_BLOB_HEAD);
     if (result->outcome != FETCH_OK) {
         wait_refuse(w, api_error_of_fetch(result, API_ERROR_BLOB_UNKNOWN), result->retry_after_s);
     } else if (w->size == UINT64_MAX) {
@@ -556,6 +589,9 @@ static void on_open(void *arg, int rc, struct blob *blob)
         wait_refuse(w, API_ERROR_STORAGE, 0);
     } else if (!can_ask(w)) {
         wait_refuse(w, API_ERROR_BLOB_UNKNOWN, 0);
+    } else if (is_absent(w, HOLD_ABSENT_BLOB) ||
+               (w->is_head && is_absent(w, HOLD_ABSENT_BLOB_HEAD))) {
+        refuse_absent(w);
     } else if (w->is_head) {
         ask_size(w);
     } else {

@@ -13,6 +13,7 @@
 #include "base/worker.h"
 #include "cache/link.h"
 #include "cache/manifest.h"
+#include "mirrord/refresh.h"
 #include "mirrord/states.h"
 #include "mirrord/txn.h"
 
@@ -120,7 +121,7 @@ static struct manifest_wait *wait_new(const struct api_request *q)
     w->txn = q->txn;
     w->is_head = q->is_head;
     w->is_tag = !q->route->is_digest;
-    w->rule = precedence_of(q->api, q->repo, w->is_tag ? q->route->reference : SLICE_NONE);
+    api_manifest_view(q->api, q->repo, w->is_tag ? q->route->reference : SLICE_NONE, &w->view);
     w->digest = q->route->digest;
     w->origin = API_ORIGIN_HIT;
     w->repo_len = q->repo.len;
@@ -138,17 +139,23 @@ static void handle_tag(const struct api_request *q)
 {
     struct slice tag = q->route->reference;
     struct tag_record r;
+    struct tag_view view;
     bool is_known = tags_find(q->api->tags, q->repo, tag, &r);
-    enum tag_choice choice =
-        is_known ? api_manifest_choose(q->api, precedence_of(q->api, q->repo, tag), &r)
-                 : TAG_CHOICE_ASK;
+    enum tag_choice choice = TAG_CHOICE_ASK;
 
-    if (choice == TAG_CHOICE_PUSHED || choice == TAG_CHOICE_MIRRORED) {
+    if (is_known) {
+        api_manifest_view(q->api, q->repo, tag, &view);
+        choice = api_manifest_choose(q->api, q->repo, &view, &r);
+    }
+    if (api_manifest_is_of_here(choice)) {
         bool is_pushed = choice == TAG_CHOICE_PUSHED;
         struct manifest *m = manifests_find(q->api->manifests, is_pushed ? &r.pushed : &r.digest);
         struct origin source = {.is_pushed = is_pushed, .upstream = is_pushed ? NULL : r.upstream};
-        struct manifest_manner how = {API_ORIGIN_HIT, true, r.checked_at_s, &source};
+        struct manifest_manner how = {api_manifest_origin(choice, &view, &r), true, r.checked_at_s,
+                                      &view, &source};
         if (m) {
+            if (choice == TAG_CHOICE_GRACE)
+                refresh_tag(q->api, q->repo, tag);
             api_manifest_reply(q->txn, m, &how);
             return;
         }

@@ -94,7 +94,7 @@ static void on_confirmed(void *arg, const struct resolve_answer *a, bool is_firs
 /* The upstream may be asked for the manifest itself. */
 static bool can_ask(const struct manifest_wait *w)
 {
-    return w->api->upstream && w->rule != PRECEDENCE_LOCAL_ONLY;
+    return api_can_ask(w->api) && w->view.rule != PRECEDENCE_LOCAL_ONLY;
 }
 
 /* Without a body: asks for it. With one: whether the repository has it. */
@@ -108,7 +108,8 @@ static void ask_body(struct manifest_wait *w)
         api_manifest_refuse(w, API_ERROR_MANIFEST_UNKNOWN, 0);
     } else if (w->is_head && w->has_facts) {
         api_manifest_send_facts(w);
-    } else if (resolve_is_held(w->api->resolver, api_manifest_repo_of(w), digest)) {
+    } else if (resolve_is_absent(w->api->resolver, HOLD_ABSENT_MANIFEST, api_manifest_repo_of(w),
+                                 digest)) {
         if (doubt_tag(w))
             return;
         w->origin = API_ORIGIN_NEGATIVE;

@@ -53,7 +53,7 @@ struct manifest_wait {
     struct txn *txn; /* NULL once the client has left */
     bool is_head;
     bool is_tag;
-    enum precedence rule;
+    struct tag_view view;     /* the rules in force */
     struct tag_record record; /* all zero: nothing is remembered */
     bool has_moved;           /* the upstream says another digest; it is not remembered yet */
     bool is_told;             /* the upstream has named the digest just now */
@@ -88,8 +88,17 @@ struct slice api_manifest_tag_of(const struct manifest_wait *w);
 
 /* --- api_manifest_tag.c ----------------------------------------------------------------------- */
 
-/* hot */
-enum tag_choice api_manifest_choose(const struct api *api, enum precedence rule,
+/* The rules in force for this tag, or (empty) for digests. hot */
+void api_manifest_view(const struct api *api, struct slice repo, struct slice tag,
+                       struct tag_view *out);
+/* What is to be done. Little is left of the upstream's limit: then the view's times are stretched.
+ * hot */
+enum tag_choice api_manifest_choose(const struct api *api, struct slice repo, struct tag_view *view,
+                                    const struct tag_record *record);
+/* One of the halves is to be served, unasked. */
+bool api_manifest_is_of_here(enum tag_choice choice);
+/* What an answer with it says about it. */
+enum api_origin api_manifest_origin(enum tag_choice choice, const struct tag_view *view,
                                     const struct tag_record *record);
 /* The slower tiers are asked for the tag's record; the story goes on with it. */
 void api_manifest_load_tag(struct manifest_wait *w);
@@ -116,6 +125,7 @@ struct manifest_manner {
     enum api_origin origin;
     bool is_tag;
     int64_t checked_at_s;        /* for tags */
+    const struct tag_view *view; /* for tags */
     const struct origin *source; /* NULL: not known */
 };
 

@@ -29,6 +29,7 @@
 #include "mirrord/admin.h"
 #include "mirrord/api.h"
 #include "mirrord/configuration.h"
+#include "mirrord/offline.h"
 #include "mirrord/privileges.h"
 #include "mirrord/server.h"
 #include "mirrord/settings.h"
@@ -50,6 +51,7 @@ struct daemon {
     unsigned n_workers;
     struct cache *cache;
     struct upstream *upstream; /* NULL: nothing is mirrored */
+    struct offline *offline;
     struct api *api;
     struct access_log *access;
     struct server *server;
@@ -225,6 +227,7 @@ static int make_upstream(struct daemon *d, struct error *err)
     if (!config_str(d->config, OPT_MIRRORING_SOURCE))
         return 0;
     struct upstream_config config = settings_upstream(d->config);
+    config.is_offline = offline_flag(d->offline);
     return upstream_new(&config, &d->upstream, err);
 }
 
@@ -232,6 +235,7 @@ static int make_parts(struct daemon *d, struct error *err)
 {
     struct cache_config cache = settings_cache(d->config, d->pool);
 
+    d->offline = offline_new();
     int rc = cache_open(&cache, &d->cache, err);
     if (rc == 0)
         rc = make_upstream(d, err);
@@ -240,12 +244,16 @@ static int make_parts(struct daemon *d, struct error *err)
     struct api_config api = {
         .cache = d->cache,
         .pool = d->pool,
+        .offline = d->offline,
         .upstream = d->upstream,
         .settings = settings_api(d->config, d->argv),
     };
     d->api = api_new(&api);
-    d->admin =
-        (struct admin){.cache = d->cache, .upstream = d->upstream, .api = d->api, .pool = d->pool};
+    d->admin = (struct admin){.cache = d->cache,
+                              .offline = d->offline,
+                              .upstream = d->upstream,
+                              .api = d->api,
+                              .pool = d->pool};
     return 0;
 }
 
@@ -537,6 +545,7 @@ static void take_down(struct daemon *d)
         api_free(&d->api);
     cache_close(&d->cache);
     upstream_unref(&d->upstream);
+    offline_free(&d->offline);
     pool_free(&d->pool);
     access_log_close(&d->access);
     config_unref(&d->config);

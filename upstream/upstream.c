@@ -262,10 +262,26 @@ void upstream_note_quota(struct upstream *u, const struct http_call *call)
         return;
     pthread_mutex_lock(&u->lock);
     quota_note(&u->quota, limit, remaining, source);
+    u->quota_at_ms = clock_mono_ms();
     int64_t now_limit = u->quota.limit, now_remaining = u->quota.remaining;
     pthread_mutex_unlock(&u->lock);
     metric_set(METRIC_UPSTREAM_QUOTA_LIMIT, now_limit);
     metric_set(METRIC_UPSTREAM_QUOTA_REMAINING, now_remaining);
+}
+
+bool upstream_is_low(struct upstream *u, const struct quota_floor *floor)
+{
+    if (floor->number == 0)
+        return false;
+    pthread_mutex_lock(&u->lock);
+    bool is_low = quota_is_low(&u->quota, floor, clock_mono_ms() - u->quota_at_ms);
+    pthread_mutex_unlock(&u->lock);
+    return is_low;
+}
+
+bool upstream_is_offline(const struct upstream *u)
+{
+    return u->limits.is_offline && atomic_load(u->limits.is_offline);
 }
 
 static char *pull_scope(const char *repo)

@@ -9,6 +9,7 @@
 #ifndef UPSTREAM_UPSTREAM_H
 #define UPSTREAM_UPSTREAM_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,6 +17,7 @@
 #include "base/error.h"
 #include "base/strbuf.h"
 
+struct quota_floor;
 struct upstream;
 
 /* Strings are copied. Times in milliseconds. */
@@ -36,6 +38,9 @@ struct upstream_config {
     unsigned breaker_failures; /* that many in a row open the breaker */
     unsigned breaker_cooldown_ms;
     unsigned connections_max; /* to this upstream, per worker */
+    /* True: it is asked for nothing, not even a token; fetches end FETCH_UNAVAILABLE at once. NULL:
+     * never. Outlives the upstream. */
+    const atomic_bool *is_offline;
 };
 
 /* 0, or -EINVAL with the reason (bad URL). Does not touch the network. */
@@ -47,6 +52,8 @@ void upstream_unref(struct upstream **u);
 const char *upstream_name(const struct upstream *u);
 /* docker.io and its aliases: one-component repository names get "library/". */
 bool upstream_is_docker_hub(const struct upstream *u);
+/* Fewer pulls than this remain of its limit (upstream/quota.h). Any thread. */
+bool upstream_is_low(struct upstream *u, const struct quota_floor *floor);
 /* {"name":…,"breaker":"closed|open|half-open","ratelimit":{…},…} for the admin listing. */
 void upstream_print_json(struct upstream *u, struct strbuf *out);
 

@@ -44,6 +44,7 @@ struct upstream {
     pthread_mutex_t lock; /* guards all below */
     struct breaker breaker;
     struct quota quota;
+    uint64_t quota_at_ms; /* when it was told */
     struct known_auth auth;
 };
 
@@ -54,6 +55,8 @@ enum breaker_pass upstream_ask_breaker(struct upstream *u);
 void upstream_note_success(struct upstream *u);
 void upstream_note_failure(struct upstream *u);
 void upstream_give_up_probe(struct upstream *u);
+/* It is not to be asked for anything. */
+bool upstream_is_offline(const struct upstream *u);
 void upstream_note_quota(struct upstream *u, const struct http_call *call);
 
 /* Remembers a challenge that was met with a request for `repo`. */

@@ -1,8 +1,8 @@
 /*
  * What the admin listener answers: /metrics (Prometheus text), /healthz, /fills (running fills as
  * JSON), /upstream (health and quota as JSON), /gc (the last run of the garbage collector; POST
- * starts one), /offline (whether upstreams are asked; POST with value=true, false or setting changes
- * it), /repositories and /tags (what is here and where it came from, admin_tags.c). It is
+ * starts one), /offline (whether upstreams are asked; POST with value=true, false or setting
+ * changes it), /repositories and /tags (what is here and where it came from, admin_tags.c). It is
  * the handler of a server of its own, meant for operators: no client of the registry reaches it.
  *
  * Runs on the control worker. Shared and read only; the caller keeps cache and upstream alive as

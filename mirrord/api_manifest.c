@@ -70,8 +70,7 @@ static void free_wait(void *arg)
 void api_manifest_end(struct manifest_wait *w)
 {
     api_manifest_goto(w, MANIFEST_WAIT_ANSWERED);
-    if (w->timer)
-        event_free(w->timer);
+    api_manifest_stop_timer(w);
     worker_bury(worker_current(), free_wait, w);
 }
 
@@ -98,6 +97,41 @@ void api_manifest_refuse(struct manifest_wait *w, enum api_error error, int retr
     api_origin_count_manifest(w->txn, w->origin);
     api_error_reply(w->txn, error, &info);
     api_manifest_end(w);
+}
+
+void api_manifest_refuse_late(struct manifest_wait *w)
+{
+    w->origin = API_ORIGIN_MISS;
+    api_manifest_refuse(w, API_ERROR_TIMEOUT, 0);
+}
+
+/* The upstream takes too long. The question goes on. */
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct manifest_wait *w = arg;
+
+    (void)fd, (void)what;
+    api_manifest_stop_timer(w);
+    if (w->txn && resolve_leave(w->api->resolver, &w->waiter))
+        w->on_late(w);
+}
+
+void api_manifest_start_timer(struct manifest_wait *w, unsigned wait_ms,
+                              void (*on_late)(struct manifest_wait *w))
+{
+    struct timeval tv = {wait_ms / 1000, (suseconds_t)(wait_ms % 1000) * 1000};
+
+    CHECK(!w->timer);
+    w->on_late = on_late;
+    w->timer = evtimer_new(worker_event_base(worker_current()), on_timer, w);
+    CHECK(w->timer && evtimer_add(w->timer, &tv) == 0);
+}
+
+void api_manifest_stop_timer(struct manifest_wait *w)
+{
+    if (w->timer)
+        event_free(w->timer);
+    w->timer = NULL;
 }
 
 /* The client has left. What cannot be called back is waited for. */

@@ -30,6 +30,11 @@ void api_manifest_keep_facts(struct manifest_wait *w, const struct resolve_answe
     w->has_facts = true;
 }
 
+static bool can_step_back(const struct manifest_wait *w)
+{
+    return w->has_moved && w->record.mirrored == TAG_MIRRORED;
+}
+
 /* The tag has moved to what cannot be had; where it was before can. */
 static void step_back(struct manifest_wait *w)
 {
@@ -46,6 +51,7 @@ static void on_body_answer(void *arg, const struct resolve_answer *a, bool is_fi
 {
     struct manifest_wait *w = arg;
 
+    api_manifest_stop_timer(w);
     if (!w->txn) {
         api_manifest_end(w);
     } else if (a->error == API_ERROR_NONE) {
@@ -62,7 +68,7 @@ static void on_body_answer(void *arg, const struct resolve_answer *a, bool is_fi
         w->has_moved = w->has_moved && a->is_kept;
         w->is_told = w->is_told && a->is_kept;
         api_manifest_send(w, manifest_ref(a->manifest));
-    } else if (w->has_moved && w->record.mirrored == TAG_MIRRORED) {
+    } else if (can_step_back(w)) {
         step_back(w);
     } else if (a->error != API_ERROR_MANIFEST_UNKNOWN || !doubt_tag(w)) {
         w->origin = API_ORIGIN_MISS;
@@ -76,6 +82,7 @@ static void on_confirmed(void *arg, const struct resolve_answer *a, bool is_firs
     struct manifest_wait *w = arg;
 
     (void)is_first;
+    api_manifest_stop_timer(w);
     if (!w->txn) {
         api_manifest_end(w);
     } else if (a->error == API_ERROR_NONE) {
@@ -103,6 +110,7 @@ static void ask_body(struct manifest_wait *w)
     char text[DIGEST_TEXT_SIZE];
     struct slice digest = {text, digest_format(&w->digest, text)};
     bool is_head = w->is_head || w->body;
+    const struct api_settings *s = api_settings_now(w->api);
 
     if (!can_ask(w)) {
         api_manifest_refuse(w, API_ERROR_MANIFEST_UNKNOWN, 0);
@@ -118,6 +126,10 @@ static void ask_body(struct manifest_wait *w)
         api_manifest_goto(w, MANIFEST_WAIT_BODY_ASK);
         w->waiter.done = w->body ? on_confirmed : on_body_answer;
         w->waiter.arg = w;
+        if (can_step_back(w))
+            api_manifest_start_timer(w, s->stale_wait_ms, step_back);
+        else
+            api_manifest_start_timer(w, s->miss_wait_ms, api_manifest_refuse_late);
         resolve_ask(w->api->resolver, is_head ? RESOLVE_DIGEST_HEAD : RESOLVE_DIGEST_GET,
                     api_manifest_repo_of(w), digest, &w->waiter);
     }

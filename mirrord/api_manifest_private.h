@@ -69,7 +69,8 @@ struct manifest_wait {
     uint64_t size;
     char *media_type;
     struct resolve_waiter waiter;
-    struct event *timer; /* runs out: the remembered tag is served */
+    struct event *timer;                      /* while the upstream is asked */
+    void (*on_late)(struct manifest_wait *w); /* it takes too long; the question can be left */
     size_t repo_len, tag_len;
     char repo[NAME_HUB_SIZE];
     char tag[NAME_TAG_MAX];
@@ -83,6 +84,13 @@ void api_manifest_goto(struct manifest_wait *w, enum manifest_wait_state next);
 void api_manifest_end(struct manifest_wait *w);
 /* Answers, and ends. */
 void api_manifest_refuse(struct manifest_wait *w, enum api_error error, int retry_after_s);
+/* The upstream is asked: so long does the client wait for it, then on_late, unless it is stopped.
+ */
+void api_manifest_start_timer(struct manifest_wait *w, unsigned wait_ms,
+                              void (*on_late)(struct manifest_wait *w));
+void api_manifest_stop_timer(struct manifest_wait *w);
+/* An on_late for a client that cannot be told anything. */
+void api_manifest_refuse_late(struct manifest_wait *w);
 struct slice api_manifest_repo_of(const struct manifest_wait *w);
 struct slice api_manifest_tag_of(const struct manifest_wait *w);
 

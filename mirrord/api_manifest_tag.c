@@ -4,14 +4,10 @@
 
 #include <errno.h>
 
-#include <event2/event.h>
-
 #include "base/check.h"
 #include "base/clock.h"
-#include "base/worker.h"
 #include "cache/manifest.h"
 #include "mirrord/refresh.h"
-#include "mirrord/txn.h"
 
 /* The half of the record that was chosen, from here. */
 static void serve_half(struct manifest_wait *w, enum tag_choice choice, enum api_origin origin)
@@ -39,13 +35,6 @@ static bool serve_fallback(struct manifest_wait *w)
     if (choice != TAG_CHOICE_ABSENT)
         serve_half(w, choice, is_doubted ? API_ORIGIN_DOUBTED : API_ORIGIN_STALE);
     return choice != TAG_CHOICE_ABSENT;
-}
-
-static void stop_timer(struct manifest_wait *w)
-{
-    if (w->timer)
-        event_free(w->timer);
-    w->timer = NULL;
 }
 
 /* The tag may have been pushed while the upstream was asked. True: that settles it. */
@@ -109,7 +98,7 @@ static void on_tag_answer(void *arg, const struct resolve_answer *a, bool is_fir
 {
     struct manifest_wait *w = arg;
 
-    stop_timer(w);
+    api_manifest_stop_timer(w);
     if (!w->txn)
         api_manifest_end(w);
     else if (serve_push(w))
@@ -120,41 +109,30 @@ static void on_tag_answer(void *arg, const struct resolve_answer *a, bool is_fir
         use_tag_answer(w, a, is_first);
 }
 
-/* The upstream takes too long for a client that can have the remembered tag. The question goes on;
- * others do not wait for it either. */
-static void on_timer(evutil_socket_t fd, short what, void *arg)
+/* A client that can have the remembered tag does not wait longer; others do not wait for it either.
+ */
+static void on_late(struct manifest_wait *w)
 {
-    struct manifest_wait *w = arg;
-
-    (void)fd, (void)what;
-    stop_timer(w);
     resolve_note_silence(w->api->resolver, api_manifest_repo_of(w));
     resolve_hold(w->api->resolver, api_manifest_repo_of(w), api_manifest_tag_of(w),
                  api_settings_now(w->api)->stale_retry_s);
-    if (w->txn && resolve_leave(w->api->resolver, &w->waiter))
-        serve_fallback(w);
-}
-
-static void start_timer(struct manifest_wait *w)
-{
-    unsigned wait_ms = api_settings_now(w->api)->stale_wait_ms;
-    struct timeval tv = {wait_ms / 1000, (suseconds_t)(wait_ms % 1000) * 1000};
-
-    w->timer = evtimer_new(worker_event_base(worker_current()), on_timer, w);
-    CHECK(w->timer && evtimer_add(w->timer, &tv) == 0);
+    serve_fallback(w);
 }
 
 /* A tag that has been seen costs a HEAD; one that has not is fetched with one GET, unless the
  * client asks for less. */
 void api_manifest_ask_tag(struct manifest_wait *w)
 {
+    const struct api_settings *s = api_settings_now(w->api);
     bool is_get = w->record.mirrored != TAG_MIRRORED && !w->is_head;
 
     api_manifest_goto(w, MANIFEST_WAIT_TAG_ASK);
     w->waiter.done = on_tag_answer;
     w->waiter.arg = w;
     if (tag_choice_fallback(&w->view, &w->record) != TAG_CHOICE_ABSENT)
-        start_timer(w);
+        api_manifest_start_timer(w, s->stale_wait_ms, on_late);
+    else
+        api_manifest_start_timer(w, s->miss_wait_ms, api_manifest_refuse_late);
     resolve_ask(w->api->resolver, is_get ? RESOLVE_TAG_GET : RESOLVE_TAG_HEAD,
                 api_manifest_repo_of(w), api_manifest_tag_of(w), &w->waiter);
 }

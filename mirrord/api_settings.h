@@ -26,7 +26,7 @@ struct api_settings {
     int64_t negative_list_ttl_s; /* of tags and of referrers */
     int64_t stale_retry_s;       /* after a failed question: how long the remembered tag is served
                                     before the upstream is asked again */
-    unsigned miss_wait_ms;  /* how long one with nothing remembered waits for a first answer */
+    unsigned miss_wait_ms;       /* how long one with nothing remembered waits for a first answer */
     unsigned stale_wait_ms; /* how long a client with a remembered tag waits for the upstream */
     bool is_offline;
     struct quota_floor quota_floor;

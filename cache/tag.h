@@ -50,10 +50,14 @@ typedef void (*tag_load_fn)(void *arg, int rc, const struct tag_record *record);
 /* Memory, then the slower tiers, off the loop. A worker's thread only. */
 void tags_load(struct tags *ts, struct slice repo, struct slice tag, tag_load_fn done, void *arg);
 
-/* The first half of tags_put: in memory only, until tags_put follows, or for ever if what the tag
- * points to cannot be kept. */
+/* The first half of tags_put: in memory only, until tags_settle follows, or for ever if what the
+ * tag points to cannot be kept. */
 void tags_note(struct tags *ts, struct slice repo, struct slice tag,
                const struct tag_record *record);
+/* The second half: what the tag points to is kept now, and the record goes to the storage. Nothing
+ * happens when the upstream has named another digest since, whose own turn comes. Any worker. */
+void tags_settle(struct tags *ts, struct slice repo, struct slice tag,
+                 const struct tag_record *record);
 /* What an upstream said: the mirrored half of the record, at once in memory and (but for
  * TAG_ABSENT) off the loop in the storage. The pushed half stays as it is, in both. Any worker. */
 void tags_put(struct tags *ts, struct slice repo, struct slice tag,

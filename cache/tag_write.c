@@ -102,17 +102,14 @@ void tags_note(struct tags *ts, struct slice repo, struct slice tag,
     tag_front_note(ts->front, &k, record);
 }
 
-void tags_put(struct tags *ts, struct slice repo, struct slice tag, const struct tag_record *record)
+/* Puts it into the queue for the storage. What is absent is not worth a file. */
+static void queue_write(struct tags *ts, const struct tag_key *k, const struct tag_record *record)
 {
-    struct tag_key k = tag_front_key(repo, tag);
-
-    tag_front_note(ts->front, &k, record);
-    /* What is absent is not worth a file. */
-    if (record->mirrored != TAG_MIRRORED || !tag_name_is_valid(&k))
+    if (record->mirrored != TAG_MIRRORED || !tag_name_is_valid(k))
         return;
     struct tag_write *w = xcalloc(1, sizeof(*w));
-    w->repo = xmemdup0(repo.ptr, repo.len);
-    w->tag = xmemdup0(tag.ptr, tag.len);
+    w->repo = xmemdup0(k->repo.ptr, k->repo.len);
+    w->tag = xmemdup0(k->tag.ptr, k->tag.len);
     w->record = *record;
     pthread_mutex_lock(&ts->lock);
     bool was_idle = !ts->first;
@@ -121,6 +118,26 @@ void tags_put(struct tags *ts, struct slice repo, struct slice tag, const struct
     if (was_idle)
         errand_submit(ts->errands, &ts->writing, do_write, NULL);
     pthread_mutex_unlock(&ts->lock);
+}
+
+void tags_put(struct tags *ts, struct slice repo, struct slice tag, const struct tag_record *record)
+{
+    struct tag_key k = tag_front_key(repo, tag);
+
+    tag_front_note(ts->front, &k, record);
+    queue_write(ts, &k, record);
+}
+
+void tags_settle(struct tags *ts, struct slice repo, struct slice tag,
+                 const struct tag_record *record)
+{
+    struct tag_key k = tag_front_key(repo, tag);
+    struct tag_record latest = *record;
+
+    CHECK(record->mirrored == TAG_MIRRORED);
+    tag_front_mirrored(ts->front, &k, &latest);
+    if (latest.mirrored == TAG_MIRRORED && digest_equal(&latest.digest, &record->digest))
+        queue_write(ts, &k, record);
 }
 
 /* --- what clients do -------------------------------------------------------------------------- */

@@ -12,9 +12,9 @@
 #include "cache/fill.h"
 #include "cache/gc.h"
 #include "mirrord/admin_private.h"
-#include "mirrord/api.h"
 #include "mirrord/offline.h"
 #include "mirrord/query.h"
+#include "mirrord/registries.h"
 #include "mirrord/txn.h"
 #include "upstream/upstream.h"
 
@@ -44,8 +44,8 @@ void admin_send_linked(struct txn *txn, struct strbuf *text, struct slice link)
 
 static void print_metrics(const struct admin *admin, struct strbuf *out)
 {
-    api_note_state(admin->api);
     metric_print(out);
+    registries_print_metrics(admin->registries, out);
 }
 
 /* It answers, so it lives; an upstream that is away is no illness of ours. */
@@ -63,10 +63,18 @@ static void print_fills(const struct admin *admin, struct strbuf *out)
 
 static void print_upstream(const struct admin *admin, struct strbuf *out)
 {
-    if (admin->upstream)
-        upstream_print_json(admin->upstream, out);
+    struct upstream *upstream = registries_default(admin->registries)->upstream;
+
+    if (upstream)
+        upstream_print_json(upstream, out);
     else
         strbuf_add_str(out, "null");
+    strbuf_add_char(out, '\n');
+}
+
+static void print_upstreams(const struct admin *admin, struct strbuf *out)
+{
+    registries_print_json(admin->registries, out);
     strbuf_add_char(out, '\n');
 }
 
@@ -119,6 +127,7 @@ static const struct page {
     {"/healthz", "application/json", print_health, NULL, NULL, NULL},
     {"/fills", "application/json", print_fills, NULL, NULL, NULL},
     {"/upstream", "application/json", print_upstream, NULL, NULL, NULL},
+    {"/upstreams", "application/json", print_upstreams, NULL, NULL, NULL},
     {"/gc", "application/json", print_gc, start_gc, NULL, NULL},
     {.path = "/offline",
      .media_type = "application/json",

@@ -24,6 +24,7 @@
 #include "mirrord/api_private.h"
 #include "mirrord/name_page.h"
 #include "mirrord/query.h"
+#include "mirrord/registry_route.h"
 #include "mirrord/tag_choice.h"
 #include "mirrord/txn.h"
 
@@ -272,7 +273,7 @@ void admin_list_tags(struct txn *txn, const struct admin *admin)
     if (!l)
         return;
     l->is_of_tags = true;
-    l->repo_len = name_canonical(repo, admin->api->is_hub, l->repo);
+    l->repo_len = registry_route_name(admin->api->registries, repo, l->repo);
     struct repo_page page = {repo_of(l), slice_of(l->last), l->limit, REPO_TAGS_ALL};
     repos_list_tags(cache_repos(admin->cache), &page, on_listed, l);
 }

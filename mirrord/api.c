@@ -8,16 +8,17 @@
 #include "base/alloc.h"
 #include "base/check.h"
 #include "cache/cache.h"
-#include "cache/origin.h"
 #include "mirrord/api_private.h"
 #include "mirrord/freshness.h"
 #include "mirrord/offline.h"
 #include "mirrord/precedence.h"
 #include "mirrord/push_rules.h"
 #include "mirrord/refresh.h"
+#include "mirrord/registry_route.h"
 #include "mirrord/referrers_ask.h"
 #include "mirrord/resolve.h"
 #include "mirrord/txn.h"
+#include "upstream/fetch.h"
 #include "upstream/upstream.h"
 
 struct origin_row {
@@ -103,9 +104,19 @@ const struct api_settings *api_settings_now(const struct api *api)
     return &api_snapshot_now(api)->settings;
 }
 
+static void set_floors(const struct api *api, const struct api_settings *settings)
+{
+    const struct registry *g;
+
+    for (size_t i = 0; (g = registries_item(api->registries, i)); i++)
+        for (struct upstream *u = g->upstream; u; u = upstream_fallback(u))
+            upstream_set_quota_floor(u, &settings->quota_floor);
+}
+
 void api_set_settings(struct api *api, const struct api_settings *settings)
 {
     struct api_snapshot *s = xcalloc(1, sizeof(*s));
+    bool is_hub = registries_default(api->registries)->is_hub;
 
     CHECK(settings->fill_range_align > 0 && settings->list_entries_max > 0);
     s->settings = *settings;
@@ -115,15 +126,14 @@ void api_set_settings(struct api *api, const struct api_settings *settings)
     s->settings.flavor = s->flavor;
     s->root_body = api_root_body(&s->settings);
     s->ping_body = api_ping_body(&s->settings);
-    s->push_rules =
-        push_rules_new(settings->push_repositories, settings->push_networks, api->is_hub);
-    s->precedence = precedence_new(settings->precedence, api->is_hub);
+    s->push_rules = push_rules_new(settings->push_repositories, settings->push_networks, is_hub);
+    s->precedence = precedence_new(settings->precedence, is_hub);
     struct freshness_source freshness = {
         settings->freshness,
         settings->freshness_more,
         settings->n_freshness_more,
         {settings->tags_cache_ttl_s, settings->tags_grace_s, settings->tags_keep_s},
-        api->is_hub};
+        is_hub};
     s->freshness = freshness_new(&freshness);
     s->settings.freshness = NULL;
     s->settings.freshness_more = NULL;
@@ -135,34 +145,71 @@ void api_set_settings(struct api *api, const struct api_settings *settings)
     s->older = atomic_load(&api->snapshot);
     atomic_store_explicit(&api->snapshot, s, memory_order_release);
     pthread_mutex_unlock(&api->settings_lock);
+    set_floors(api, settings);
     if (api->offline)
         offline_set(api->offline, OFFLINE_BY_SETTING, settings->is_offline);
 }
 
-bool api_can_ask(const struct api *api)
+bool api_can_ask(const struct api *api, struct slice repo)
 {
-    return api->upstream && !(api->offline && offline_is_on(api->offline));
+    return api_registry_of(api, repo)->upstream && !api_is_offline(api);
+}
+
+bool api_is_offline(const struct api *api)
+{
+    return api->offline && offline_is_on(api->offline);
 }
 
 bool api_is_saving(const struct api *api, struct slice repo)
 {
-    (void)repo; /* one upstream has them all */
-    bool is_saving =
-        api->upstream && upstream_is_low(api->upstream, &api_settings_now(api)->quota_floor);
+    struct upstream *u = api_registry_of(api, repo)->upstream;
 
-    metric_set(METRIC_UPSTREAM_QUOTA_LOW, is_saving);
-    return is_saving;
+    return u && upstream_is_low(u);
 }
 
-void api_note_state(const struct api *api)
+/* --- where it comes from ---------------------------------------------------------------------- */
+
+const struct registry *api_registry_of(const struct api *api, struct slice repo)
 {
-    api_is_saving(api, SLICE_NONE);
+    return registries_of(api->registries, repo);
 }
 
-struct pull_tools api_pull_tools(const struct api *api)
+struct fetch *api_fetch(const struct api *api, const struct fetch_spec *spec,
+                        const struct fetch_ops *ops, void *arg)
 {
-    return (struct pull_tools){
-        .upstream = api->upstream, .links = api->links, .settings = api_settings_now(api)};
+    const struct registry *g = api_registry_of(api, spec->repo);
+    struct fetch_spec theirs = *spec;
+
+    CHECK(g->upstream);
+    theirs.repo = registry_repo(g, spec->repo);
+    return fetch_start(g->upstream, &theirs, ops, arg);
+}
+
+struct pull_tools api_pull_tools(const struct api *api, struct slice repo)
+{
+    return (struct pull_tools){.registry = api_registry_of(api, repo),
+                               .links = api->links,
+                               .settings = api_settings_now(api)};
+}
+
+void api_add_ns(const struct txn *txn, struct strbuf *query)
+{
+    struct slice ns = txn_namespace(txn);
+
+    if (ns.len == 0)
+        return;
+    strbuf_add_str(query, query->len ? "&ns=" : "ns=");
+    strbuf_add_slice(query, ns);
+}
+
+/* Upstreams learn of it without asking us. */
+static void set_offline_flags(const struct api *api)
+{
+    const struct registry *g;
+
+    for (size_t i = 0; api->offline && (g = registries_item(api->registries, i)); i++)
+        for (struct upstream *u = g->upstream; u; u = upstream_fallback(u))
+            upstream_set_offline_flag(u, offline_flag(api->offline));
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -171,7 +218,7 @@ struct api *api_new(const struct api_config *config)
 {
     struct api *api = xcalloc(1, sizeof(*api));
 
-    CHECK(config->cache && config->pool);
+    CHECK(config->cache && config->pool && config->registries);
     api->cache = config->cache;
     api->store = cache_store(config->cache);
     api->fills = cache_fills(config->cache);
@@ -181,12 +228,9 @@ struct api *api_new(const struct api_config *config)
     api->links = cache_links(config->cache);
     api->vouches = cache_vouches(config->cache);
     api->pool = config->pool;
-    if (config->upstream) {
-        api->upstream = upstream_ref(config->upstream);
-        api->origin = origin_upstream(slice_of(upstream_name(config->upstream)));
-        api->is_hub = upstream_is_docker_hub(config->upstream);
-    }
+    api->registries = config->registries;
     api->offline = config->offline;
+    set_offline_flags(api);
     pthread_mutex_init(&api->settings_lock, NULL);
     api_set_settings(api, &config->settings);
     api->resolver = resolver_new(api);
@@ -205,7 +249,6 @@ void api_free(struct api **aa)
     flights_free(&api->referrers_asked);
     flights_free(&api->refreshes);
     resolver_free(&api->resolver);
-    upstream_unref(&api->upstream);
     struct api_snapshot *s = atomic_load(&api->snapshot);
     while (s) {
         struct api_snapshot *older = s->older;
@@ -276,7 +319,7 @@ static void refuse(struct txn *txn, enum api_error error, const struct route *ro
 {
     struct api_error_info info = {.allow = route->allow};
 
-    if (error == API_ERROR_NAME_INVALID && route->repo.ptr) {
+    if ((error == API_ERROR_NAME_INVALID || error == API_ERROR_NAME_UNKNOWN) && route->repo.ptr) {
         info.detail_key = "name";
         info.detail_value = route->repo;
     } else if (error == API_ERROR_DIGEST_INVALID) {
@@ -289,11 +332,40 @@ static void refuse(struct txn *txn, enum api_error error, const struct route *ro
     api_error_reply(txn, error, &info);
 }
 
+/* Whose the request is, and how the storage calls its repository. hot */
+static enum api_error choose_registry(struct api_request *q, char repo[NAME_HUB_SIZE])
+{
+    const struct head *head = txn_head(q->txn);
+    const struct route *route = q->route;
+    bool is_upload = route->id == ROUTE_UPLOADS || route->id == ROUTE_UPLOAD;
+    bool is_read = head->method == HTTP_GET || head->method == HTTP_HEAD;
+    struct registry_request request = {.query = head->query,
+                                       .host = head->host,
+                                       .base = route->base,
+                                       .repo = route->repo,
+                                       .is_pull = is_read && !is_upload};
+    struct registry_choice choice;
+
+    enum api_error error = registry_route(q->api->registries, &request, repo, &choice);
+    if (error != API_ERROR_NONE)
+        return error;
+    q->registry = choice.registry;
+    q->is_registry_named = choice.is_named;
+    q->repo = (struct slice){choice.repo_len ? repo : NULL, choice.repo_len};
+    txn_set_namespace(q->txn, choice.base, choice.ns);
+    return API_ERROR_NONE;
+}
+
+static bool is_legacy(enum route_id id)
+{
+    return id == ROUTE_ROOT || id == ROUTE_PING;
+}
+
 void api_handle(struct txn *txn, void *ctx)
 {
     const struct head *head = txn_head(txn);
     struct route route;
-    char canonical[NAME_HUB_SIZE];
+    char repo[NAME_HUB_SIZE];
     struct api_request q = {.api = ctx,
                             .txn = txn,
                             .method = head->method,
@@ -305,11 +377,10 @@ void api_handle(struct txn *txn, void *ctx)
 
     if (error == API_ERROR_NONE && !handler)
         error = API_ERROR_METHOD;
-    if (error != API_ERROR_NONE) {
+    if (error == API_ERROR_NONE && !is_legacy(route.id))
+        error = choose_registry(&q, repo);
+    if (error != API_ERROR_NONE)
         refuse(txn, error, &route);
-        return;
-    }
-    if (route.repo.ptr)
-        q.repo = (struct slice){canonical, name_canonical(route.repo, q.api->is_hub, canonical)};
-    handler(&q);
+    else
+        handler(&q);
 }

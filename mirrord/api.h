@@ -21,22 +21,20 @@ struct api;
 struct cache;
 struct offline;
 struct pool;
+struct registries;
 struct txn;
-struct upstream;
 
 struct api_config {
-    struct cache *cache;       /* outlives the api */
-    struct pool *pool;         /* outlives the api */
-    struct offline *offline;   /* outlives the api; NULL: never offline */
-    struct upstream *upstream; /* NULL: only what is here is served; a reference is taken */
+    struct cache *cache;                 /* outlives the api */
+    struct pool *pool;                   /* outlives the api */
+    struct offline *offline;             /* outlives the api; NULL: never offline */
+    const struct registries *registries; /* outlives the api */
     struct api_settings settings;
 };
 
 struct api *api_new(const struct api_config *config);
 /* After all workers ended. */
 void api_free(struct api **api);
-/* Brings gauges that follow from time up to date. Any thread. */
-void api_note_state(const struct api *api);
 /* A txn_handler_fn; ctx is the struct api. hot */
 void api_handle(struct txn *txn, void *ctx);
 /* Any thread. Old snapshots are kept until api_free, since requests may still read them: a reload

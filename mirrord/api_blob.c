@@ -307,6 +307,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     struct blob_wait *w = arg;
 
     (void)fd, (void)what;
+    CHECK(w->state != WAIT_ANSWERED);
     stop_timer(w);
     if (!w->txn || w->state == WAIT_LOOKING)
         return; /* the disk's turn again */
@@ -501,7 +502,7 @@ static struct byte_range first_wish(struct blob_wait *w)
 /* Becomes a reader of the fill, which is driven if it is new. Takes the reference. */
 static void wait_for_fill(struct blob_wait *w, struct fill *f, bool is_new)
 {
-    struct pull_tools tools = api_pull_tools(w->api);
+    struct pull_tools tools = api_pull_tools(w->api, repo_of(w));
     struct byte_range wish = first_wish(w);
 
     wait_goto(w, WAIT_SIZE);
@@ -571,7 +572,7 @@ static const struct object_source NOTHING_OPS = {{next_of_nothing, close_nothing
 static void on_done(void *arg, const struct fetch_result *result)
 {
     struct blob_wait *w = arg;
-    struct origin from = {.upstream = w->api->origin};
+    struct origin from = {.upstream = api_registry_of(w->api, repo_of(w))->origin};
     struct object o = {.digest = &w->digest,
                        .size = w->size,
                        .ops = &NOTHING_OPS,
@@ -607,7 +608,7 @@ static void ask_size(struct blob_wait *w)
     wait_goto(w, WAIT_ASKING);
     start_timer(w);
     w->size = UINT64_MAX;
-    w->fetch = fetch_start(w->api->upstream, &spec, &FETCH_OPS, w);
+    w->fetch = api_fetch(w->api, &spec, &FETCH_OPS, w);
 }
 
 /* --- where it may be -------------------------------------------------------------------------- */

@@ -79,6 +79,11 @@ struct slice api_manifest_repo_of(const struct manifest_wait *w)
     return (struct slice){w->repo, w->repo_len};
 }
 
+const struct registry *api_manifest_registry_of(const struct manifest_wait *w)
+{
+    return api_registry_of(w->api, api_manifest_repo_of(w));
+}
+
 struct slice api_manifest_tag_of(const struct manifest_wait *w)
 {
     return (struct slice){w->tag, w->tag_len};

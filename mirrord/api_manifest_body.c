@@ -101,7 +101,7 @@ static void on_confirmed(void *arg, const struct resolve_answer *a, bool is_firs
 /* The upstream may be asked for the manifest itself. */
 static bool can_ask(const struct manifest_wait *w)
 {
-    return api_can_ask(w->api) && w->view.rule != PRECEDENCE_LOCAL_ONLY;
+    return api_can_ask(w->api, api_manifest_repo_of(w)) && w->view.rule != PRECEDENCE_LOCAL_ONLY;
 }
 
 /* Without a body: asks for it. With one: whether the repository has it. */

@@ -92,6 +92,7 @@ void api_manifest_stop_timer(struct manifest_wait *w);
 /* An on_late for a client that cannot be told anything. */
 void api_manifest_refuse_late(struct manifest_wait *w);
 struct slice api_manifest_repo_of(const struct manifest_wait *w);
+const struct registry *api_manifest_registry_of(const struct manifest_wait *w);
 struct slice api_manifest_tag_of(const struct manifest_wait *w);
 
 /* --- api_manifest_tag.c ----------------------------------------------------------------------- */

@@ -168,7 +168,8 @@ static void answer(struct manifest_put *p)
     txn_on_gone(p->txn, NULL, NULL);
     struct reply *r = txn_reply(p->txn, 201);
     reply_header_lines(r, SLICE(API_V2_LINE));
-    reply_headerf(r, "Location", "/v2/%.*s/manifests/%s", (int)p->name_len, p->name, digest);
+    reply_headerf(r, "Location", "%.*s/v2/%.*s/manifests/%s", SLICE_ARG(txn_base(p->txn)),
+                  (int)p->name_len, p->name, digest);
     reply_header(r, "Docker-Content-Digest", slice_of(digest));
     if (p->has_tag)
         next_tag(p, &at);

@@ -78,7 +78,7 @@ static void commit_tag(struct manifest_wait *w, struct manifest *m)
                              .digest = w->digest,
                              .fetched_at_s = w->checked_at_s,
                              .checked_at_s = w->checked_at_s,
-                             .upstream = w->api->origin};
+                             .upstream = api_manifest_registry_of(w)->origin};
     struct tag_record known;
 
     if (tags_find(w->api->tags, api_manifest_repo_of(w), api_manifest_tag_of(w), &known) &&
@@ -96,7 +96,8 @@ static const struct origin *source_of(const struct manifest_wait *w)
 void api_manifest_set_source(struct manifest_wait *w)
 {
     w->has_source = true;
-    w->source = (struct origin){.upstream = w->api->origin, .at_s = clock_wall_s()};
+    w->source =
+        (struct origin){.upstream = api_manifest_registry_of(w)->origin, .at_s = clock_wall_s()};
 }
 
 /* The upstream says that the repository has this manifest: it is linked, unless it has been. */
@@ -104,7 +105,8 @@ static void link_manifest(struct manifest_wait *w, struct manifest *m)
 {
     if (links_find(w->api->links, LINK_REVISION, api_manifest_repo_of(w), manifest_digest(m)) !=
         LINK_YES)
-        manifests_keep(w->api->manifests, api_manifest_repo_of(w), m, w->api->origin, NULL, NULL);
+        manifests_keep(w->api->manifests, api_manifest_repo_of(w), m,
+                       api_manifest_registry_of(w)->origin, NULL, NULL);
 }
 
 void api_manifest_send(struct manifest_wait *w, struct manifest *m)

@@ -143,7 +143,7 @@ void api_manifest_view(const struct api *api, struct slice repo, struct slice ta
     const struct api_snapshot *s = api_snapshot_now(api);
 
     *out = (struct tag_view){.rule = precedence_judge(s->precedence, repo, tag),
-                             .can_ask = api_can_ask(api),
+                             .can_ask = api_can_ask(api, repo),
                              .now_s = clock_wall_s(),
                              .negative_ttl_s = s->settings.negative_tag_ttl_s,
                              .freshness = freshness_judge(s->freshness, repo, tag)};

@@ -12,13 +12,18 @@
 
 #include "base/metric.h"
 #include "base/slice.h"
+#include "base/strbuf.h"
 #include "mirrord/api.h"
 #include "mirrord/api_error.h"
 #include "mirrord/memory_share.h"
 #include "mirrord/name.h"
 #include "mirrord/pull.h"
+#include "mirrord/registries.h"
 #include "mirrord/route.h"
 
+struct fetch;
+struct fetch_ops;
+struct fetch_spec;
 struct links;
 struct manifests;
 struct offline;
@@ -55,9 +60,7 @@ struct api {
     struct links *links;
     struct vouches *vouches;
     struct pool *pool;
-    struct upstream *upstream; /* or NULL */
-    const char *origin;        /* its name in records of what is mirrored (origin_upstream()) */
-    bool is_hub;
+    const struct registries *registries;
     struct resolver *resolver;
     struct offline *offline;              /* NULL: never */
     struct flights *refreshes;            /* mirrord/refresh.h */
@@ -75,7 +78,10 @@ struct api_request {
     enum http_method method;
     bool is_head;
     const struct route *route;
-    struct slice repo; /* as the upstream and the storage call it */
+    struct slice repo; /* its storage name (mirrord/registries.h) */
+    const struct registry
+        *registry;          /* whose it is, or whom a request without a repository is about */
+    bool is_registry_named; /* by other means than the repository's name */
 };
 
 /* Where an answer came from. */
@@ -102,13 +108,21 @@ void api_origin_note(struct txn *txn, enum api_origin origin);
 void api_origin_count_blob(struct txn *txn, enum api_origin origin);
 void api_origin_count_manifest(struct txn *txn, enum api_origin origin);
 
-/* There is an upstream, and it may be asked at present. hot */
-bool api_can_ask(const struct api *api);
+/* The repository has an upstream, and it may be asked at present. hot */
+bool api_can_ask(const struct api *api, struct slice repo);
+bool api_is_offline(const struct api *api);
 /* Little is left of the upstream's limit: what no client waits for is left undone. */
 bool api_is_saving(const struct api *api, struct slice repo);
 const struct api_settings *api_settings_now(const struct api *api);
 const struct api_snapshot *api_snapshot_now(const struct api *api);
-struct pull_tools api_pull_tools(const struct api *api);
+struct pull_tools api_pull_tools(const struct api *api, struct slice repo);
+/* Where the content of a repository comes from, by its storage name. */
+const struct registry *api_registry_of(const struct api *api, struct slice repo);
+/* Starts a fetch from there: spec->repo is the storage name. Only where there is an upstream. */
+struct fetch *api_fetch(const struct api *api, const struct fetch_spec *spec,
+                        const struct fetch_ops *ops, void *arg);
+/* Appends what the query of a link to the next page needs to lead to the same registry. */
+void api_add_ns(const struct txn *txn, struct strbuf *query);
 
 /* Whether this client may change this repository (uploads, manifests, deletes). If not, it has been
  * answered: nothing of a body was read. */

@@ -207,8 +207,9 @@ static void add_link(const struct referrers_wait *w, struct reply *r)
         strbuf_add_str(&query, "&artifactType=");
         url_add_encoded(&query, type_of(w), "");
     }
-    reply_headerf(r, "Link", "</v2/%.*s/referrers/%s?%s>; rel=\"next\"", (int)w->name_len, w->name,
-                  subject, query.ptr);
+    api_add_ns(w->txn, &query);
+    reply_headerf(r, "Link", "<%.*s/v2/%.*s/referrers/%s?%s>; rel=\"next\"",
+                  SLICE_ARG(txn_base(w->txn)), (int)w->name_len, w->name, subject, query.ptr);
     strbuf_fini(&query);
 }
 
@@ -484,8 +485,8 @@ void api_referrers_handle(const struct api_request *q)
     w->limit =
         route->has_n && route->n < s->list_entries_max ? (size_t)route->n : s->list_entries_max;
     w->can_ask = precedence_can_ask(q->api, q->repo, SLICE_NONE);
-    w->can_tell =
-        q->api->upstream && precedence_of(q->api, q->repo, SLICE_NONE) != PRECEDENCE_LOCAL_ONLY;
+    w->can_tell = api_registry_of(q->api, q->repo)->upstream &&
+                  precedence_of(q->api, q->repo, SLICE_NONE) != PRECEDENCE_LOCAL_ONLY;
     w->origin = API_ORIGIN_HIT;
     w->repo_len = q->repo.len;
     memcpy(w->repo, q->repo.ptr, w->repo_len);

@@ -30,7 +30,6 @@
 #include "mirrord/resolve.h"
 #include "mirrord/txn.h"
 #include "upstream/fetch.h"
-#include "upstream/upstream.h"
 
 /* One request. It frees itself when the client has left, or is answered, and nothing is under way.
  */
@@ -221,9 +220,11 @@ static void send_page(struct tags_wait *w, enum api_origin origin)
     api_origin_note(w->txn, origin);
     reply_header_lines(r, SLICE("Content-Type: application/json\r\n" API_V2_LINE));
     reply_header_lines(r, api_origin_lines(origin));
-    if (w->query.len)
-        reply_headerf(r, "Link", "</v2/%.*s/tags/list?%s>; rel=\"next\"", (int)w->name_len, w->name,
-                      w->query.ptr);
+    if (w->query.len) {
+        api_add_ns(w->txn, &w->query);
+        reply_headerf(r, "Link", "<%.*s/v2/%.*s/tags/list?%s>; rel=\"next\"",
+                      SLICE_ARG(txn_base(w->txn)), (int)w->name_len, w->name, w->query.ptr);
+    }
     size_t len = w->text.len;
     char *text = strbuf_take(&w->text);
     reply_send_memory(r, text, len, free, text);
@@ -241,7 +242,8 @@ static void on_merged(struct pool_job *job)
     }
     if (is_failed)
         log_warning("tags", "list of %.*s from upstream %s is not to be had, telling what is here",
-                    (int)w->name_len, w->name, upstream_name(w->api->upstream));
+                    (int)w->name_len, w->name,
+                    api_registry_of(w->api, (struct slice){w->repo, w->repo_len})->host.ptr);
     txn_on_gone(w->txn, NULL, NULL);
     if (w->list)
         send_page(w, !w->is_passed ? w->unasked : is_failed ? API_ORIGIN_STALE : API_ORIGIN_PASSED);
@@ -282,6 +284,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     struct tags_wait *w = arg;
 
     (void)fd, (void)what;
+    CHECK(w->is_listed);
     stop_timer(w);
     if (!w->fetch)
         return;
@@ -356,13 +359,14 @@ static void ask_upstream(struct tags_wait *w)
     struct strbuf query = STRBUF_INIT;
     struct fetch_spec spec = {.kind = FETCH_TAGS, .repo = repo_of(w), .end = UINT64_MAX};
 
+    CHECK(!w->fetch);
     w->is_postponed = w->is_asked = false;
     w->error = API_ERROR_NONE;
 
     if (w->last_len || w->has_n)
         name_page_query((struct slice){w->last, w->last_len}, w->has_n ? w->limit : 0, &query);
     spec.reference = (struct slice){query.ptr ? query.ptr : "", query.len};
-    w->fetch = fetch_start(w->api->upstream, &spec, &FETCH_OPS, w);
+    w->fetch = api_fetch(w->api, &spec, &FETCH_OPS, w);
     strbuf_fini(&query);
 }
 
@@ -392,7 +396,8 @@ static void begin(struct tags_wait *w, const struct api_request *q)
     struct repo_page page = {q->repo, q->route->last, w->limit, WHICH[rule]};
 
     bool can_ask = precedence_can_ask(q->api, q->repo, SLICE_NONE);
-    bool is_offline = q->api->upstream && !api_can_ask(q->api) && rule != PRECEDENCE_LOCAL_ONLY;
+    bool is_offline = api_registry_of(q->api, q->repo)->upstream && !api_can_ask(q->api, q->repo) &&
+                      rule != PRECEDENCE_LOCAL_ONLY;
     w->unasked = is_offline ? API_ORIGIN_OFFLINE : API_ORIGIN_HIT;
     w->is_passed =
         can_ask && !resolve_is_absent(q->api->resolver, HOLD_ABSENT_TAGS, q->repo, SLICE(""));

@@ -16,7 +16,7 @@
 #include "mirrord/txn.h"
 
 /* Location, Range and Docker-Upload-UUID with the longest name and id. */
-#define LINES_SIZE (NAME_REPO_MAX + 2 * UPLOAD_ID_SIZE + 128)
+#define LINES_SIZE (2 * NAME_REPO_MAX + 2 * UPLOAD_ID_SIZE + 128)
 
 /* clang-format off */
 static const struct state_row STATES[] = {
@@ -108,11 +108,13 @@ void api_upload_end(struct upload_story *s)
 /* Where the upload goes on, and from which byte. */
 static struct slice status_lines(const struct upload_story *s, uint64_t size, char out[LINES_SIZE])
 {
-    int n = snprintf(out, LINES_SIZE,
-                     "Location: /v2/%.*s/blobs/uploads/%s\r\n"
-                     "Range: 0-%" PRIu64 "\r\n"
-                     "Docker-Upload-UUID: %s\r\n",
-                     (int)s->name_len, s->name, s->id, size > 0 ? size - 1 : 0, s->id);
+    struct slice base = s->txn ? txn_base(s->txn) : SLICE("");
+    int n =
+        snprintf(out, LINES_SIZE,
+                 "Location: %.*s/v2/%.*s/blobs/uploads/%s\r\n"
+                 "Range: 0-%" PRIu64 "\r\n"
+                 "Docker-Upload-UUID: %s\r\n",
+                 SLICE_ARG(base), (int)s->name_len, s->name, s->id, size > 0 ? size - 1 : 0, s->id);
 
     CHECK(n > 0 && n < LINES_SIZE);
     return (struct slice){out, (size_t)n};
@@ -137,7 +139,8 @@ struct reply *api_upload_reply_blob(struct upload_story *s)
     struct reply *r = txn_reply(s->txn, 201);
     digest_format(&s->digest, digest);
     reply_header_lines(r, SLICE(API_V2_LINE));
-    reply_headerf(r, "Location", "/v2/%.*s/blobs/%s", (int)s->name_len, s->name, digest);
+    reply_headerf(r, "Location", "%.*s/v2/%.*s/blobs/%s", SLICE_ARG(txn_base(s->txn)),
+                  (int)s->name_len, s->name, digest);
     reply_header(r, "Docker-Content-Digest", slice_of(digest));
     return r;
 }

@@ -149,6 +149,8 @@ void config_text_allowed(const struct option_row *row, struct strbuf *out)
         strbuf_add_str(out, "a list of host:port, [IPv6]:port or unix:/path");
     else if (row->flags & OPTION_F_NETWORKS)
         strbuf_add_str(out, "a list of IPv4 or IPv6 addresses, each with or without /length");
+    else if (row->flags & OPTION_F_HOSTS)
+        strbuf_add_str(out, "a list of hosts, each with or without a port, in lower case");
     else if (row->flags & OPTION_F_PATTERNS)
         strbuf_add_str(out, "a list of patterns such as team/* or !team/secret");
     else

@@ -20,6 +20,7 @@
 #include "mirrord/network.h"
 #include "mirrord/precedence.h"
 #include "mirrord/push_rules.h"
+#include "mirrord/registry_host.h"
 #include "upstream/quota.h"
 
 /* What a reader of one type works on. */
@@ -301,6 +302,8 @@ static int check_item(struct reading *r, struct slice item)
         return refuse_item(r, item, "a network", &err);
     if ((r->row->flags & OPTION_F_PATTERNS) && push_rules_check_pattern(item, &err) < 0)
         return refuse_item(r, item, "a pattern", &err);
+    if ((r->row->flags & OPTION_F_HOSTS) && registry_host_check(item, &err) < 0)
+        return refuse_item(r, item, "a host", &err);
     if ((r->row->flags & OPTION_F_PRECEDENCE) && precedence_check(item, &err) < 0)
         return refuse_item(r, item, "a pattern and a rule", &err);
     if ((r->row->flags & OPTION_F_FRESHNESS) && freshness_check(item, &err) < 0)

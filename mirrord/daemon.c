@@ -31,6 +31,8 @@
 #include "mirrord/configuration.h"
 #include "mirrord/offline.h"
 #include "mirrord/privileges.h"
+#include "mirrord/registries.h"
+#include "mirrord/registries_make.h"
 #include "mirrord/server.h"
 #include "mirrord/settings.h"
 #include "upstream/upstream.h"
@@ -50,8 +52,8 @@ struct daemon {
     struct worker **workers;
     unsigned n_workers;
     struct cache *cache;
-    struct upstream *upstream; /* NULL: nothing is mirrored */
     struct offline *offline;
+    struct registries *registries;
     struct api *api;
     struct access_log *access;
     struct server *server;
@@ -222,15 +224,6 @@ static void on_gc(evutil_socket_t fd, short what, void *arg)
 
 /* --- starting -------------------------------------------------------------------------------- */
 
-static int make_upstream(struct daemon *d, struct error *err)
-{
-    if (!config_str(d->config, OPT_MIRRORING_SOURCE))
-        return 0;
-    struct upstream_config config = settings_upstream(d->config);
-    config.is_offline = offline_flag(d->offline);
-    return upstream_new(&config, &d->upstream, err);
-}
-
 static int make_parts(struct daemon *d, struct error *err)
 {
     struct cache_config cache = settings_cache(d->config, d->pool);
@@ -238,20 +231,20 @@ static int make_parts(struct daemon *d, struct error *err)
     d->offline = offline_new();
     int rc = cache_open(&cache, &d->cache, err);
     if (rc == 0)
-        rc = make_upstream(d, err);
+        rc = registries_make(d->config, &d->registries, err);
     if (rc != 0)
         return rc;
     struct api_config api = {
         .cache = d->cache,
         .pool = d->pool,
         .offline = d->offline,
-        .upstream = d->upstream,
+        .registries = d->registries,
         .settings = settings_api(d->config, d->argv),
     };
     d->api = api_new(&api);
     d->admin = (struct admin){.cache = d->cache,
                               .offline = d->offline,
-                              .upstream = d->upstream,
+                              .registries = d->registries,
                               .api = d->api,
                               .pool = d->pool};
     return 0;
@@ -403,6 +396,7 @@ static void make_workers(struct daemon *d)
 
 static void report_start(struct daemon *d)
 {
+    const struct upstream *upstream = registries_default(d->registries)->upstream;
     struct strbuf keys = STRBUF_INIT;
 
     if (config_unbuilt(d->config, &keys))
@@ -413,8 +407,7 @@ static void report_start(struct daemon *d)
     for (unsigned i = 0; d->admin_server && server_address(d->admin_server, i); i++)
         log_info(PREFIX, "admin listening on %s", server_address(d->admin_server, i));
     log_info(PREFIX, "%s, %u workers, storage %s, upstream %s", PACKAGE_STRING, d->n_workers,
-             config_str(d->config, OPT_STORAGE_PATH),
-             d->upstream ? upstream_name(d->upstream) : "none");
+             config_str(d->config, OPT_STORAGE_PATH), upstream ? upstream_name(upstream) : "none");
 }
 
 /* Ports below 1024 need root, the storage must not belong to it: so privileges go in between. */
@@ -544,7 +537,7 @@ static void take_down(struct daemon *d)
     if (d->api)
         api_free(&d->api);
     cache_close(&d->cache);
-    upstream_unref(&d->upstream);
+    registries_free(&d->registries);
     offline_free(&d->offline);
     pool_free(&d->pool);
     access_log_close(&d->access);

@@ -69,6 +69,7 @@ void holds_set(struct holds *hs, enum hold_kind kind, struct slice repo, struct 
     uint64_t now_ms = clock_mono_ms();
     struct digest key;
 
+    CHECK(seconds <= INT64_MAX / 1000);
     make_key(kind, repo, reference, &key);
     pthread_mutex_lock(&hs->lock);
     struct hold *h = entry_of_locked(hs, &key);

@@ -3,6 +3,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/address.c mirrord/address.h \
 	mirrord/admin.c mirrord/admin.h mirrord/admin_private.h \
 	mirrord/admin_tags.c \
+	mirrord/command.h \
 	mirrord/daemon.c mirrord/daemon.h \
 	mirrord/gc_command.c mirrord/gc_command.h \
 	mirrord/freshness.c mirrord/freshness.h \
@@ -60,6 +61,10 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/range_body.c mirrord/range_body.h \
 	mirrord/referrer_page.c mirrord/referrer_page.h \
 	mirrord/referrers_ask.c mirrord/referrers_ask.h \
+	mirrord/registries.c mirrord/registries.h mirrord/registries_print.c \
+	mirrord/registries_make.c mirrord/registries_make.h \
+	mirrord/registry_host.c mirrord/registry_host.h \
+	mirrord/registry_route.c mirrord/registry_route.h \
 	mirrord/resolve.c mirrord/resolve.h \
 	mirrord/route.c mirrord/route.h \
 	mirrord/access_log.c mirrord/access_log.h \

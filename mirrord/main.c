@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/strbuf.h"
+#include "mirrord/command.h"
 #include "mirrord/configuration.h"
 #include "mirrord/daemon.h"
 #include "mirrord/gc_command.h"
@@ -17,14 +18,6 @@
 #include "mirrord/sample.h"
 
 enum { EXIT_USAGE = 2 };
-
-static const char USAGE[] =
-    "usage: mirrord [-c file] [-f flavor]        run\n"
-    "       mirrord check [-c file] [-f flavor]  validate, print what would run\n"
-    "       mirrord gc [--dry-run] [-c file] [-f flavor]\n"
-    "                                            remove what no manifest references\n"
-    "       mirrord sample | options             print sample file | manual part\n"
-    "       mirrord -h | -V                      this text | the version\n";
 
 /* Writes to standard output; a full disk there must not look like success. */
 static int print(const char *text)
@@ -36,13 +29,12 @@ static int print(const char *text)
     return EXIT_SUCCESS;
 }
 
-static int print_made(void (*make)(struct strbuf *out))
+/* Prints the text and frees it. */
+static int print_made(struct strbuf *text)
 {
-    struct strbuf out = STRBUF_INIT;
+    int rc = print(text->ptr ? text->ptr : "");
 
-    make(&out);
-    int rc = print(out.ptr ? out.ptr : "");
-    strbuf_fini(&out);
+    strbuf_fini(text);
     return rc;
 }
 
@@ -63,71 +55,166 @@ static struct config *load(const struct config_source *source)
     return config;
 }
 
-static int check(const struct config_source *source)
+/* --- commands --------------------------------------------------------------------------------- */
+
+static int run(const struct command_line *line, struct config *config)
+{
+    return daemon_run(line->source, config, line->argv);
+}
+
+static int check(const struct command_line *line, struct config *config)
 {
     struct strbuf out = STRBUF_INIT;
     struct strbuf keys = STRBUF_INIT;
-    struct config *config = load(source);
 
-    if (!config)
-        return EXIT_USAGE;
+    (void)line;
     config_print_effective(config, &out);
     if (config_unbuilt(config, &keys))
         strbuf_addf(&out, "# no effect yet: %s\n", keys.ptr);
-    int rc = print(out.ptr);
-    strbuf_fini(&out);
     strbuf_fini(&keys);
-    config_unref(&config);
-    return rc;
+    return print_made(&out);
 }
 
-static int run(const struct config_source *source, char *const *argv)
+static int collect_garbage(const struct command_line *line, struct config *config)
 {
-    struct config *config = load(source);
-
-    if (!config)
-        return EXIT_USAGE;
-    int rc = daemon_run(source, config, argv);
-    config_unref(&config);
-    return rc;
+    return gc_command_run(config, line->is_dry);
 }
 
-static int collect_garbage(const struct config_source *source, bool is_dry)
+static int print_sample(const struct command_line *line, struct config *config)
 {
-    struct config *config = load(source);
+    struct strbuf out = STRBUF_INIT;
 
-    if (!config)
-        return EXIT_USAGE;
-    int rc = gc_command_run(config, is_dry);
-    config_unref(&config);
-    return rc;
+    (void)line;
+    (void)config;
+    sample_print(&out);
+    return print_made(&out);
 }
 
-static int obey(const char *command, bool is_dry, const struct config_source *source,
-                char *const *argv)
+static int print_options(const struct command_line *line, struct config *config)
 {
-    if (strcmp(command, "gc") == 0)
-        return collect_garbage(source, is_dry);
-    if (is_dry)
-        command = "";
-    if (strcmp(command, "run") == 0)
-        return run(source, argv);
-    if (strcmp(command, "check") == 0)
-        return check(source);
-    if (strcmp(command, "sample") == 0)
-        return print_made(sample_print);
-    if (strcmp(command, "options") == 0)
-        return print_made(options_print_man);
-    fputs(USAGE, stderr);
+    struct strbuf out = STRBUF_INIT;
+
+    (void)line;
+    (void)config;
+    options_print_man(&out);
+    return print_made(&out);
+}
+
+enum command_flag {
+    COMMAND_F_CONFIG = 1 << 0, /* wants the configuration: -c and -f */
+    COMMAND_F_DRY = 1 << 1,    /* knows --dry-run */
+    COMMAND_F_JSON = 1 << 2,   /* knows --json */
+};
+
+static const struct command {
+    const char *name;
+    const char *arguments; /* as the usage shows them, besides those of the flags */
+    int operands_min, operands_max;
+    unsigned flags;
+    command_fn run;
+    const char *does; /* one line of the usage */
+} COMMANDS[] = {
+    {"run", "", 0, 0, COMMAND_F_CONFIG, run, "serve; so does no command at all"},
+    {"check", "", 0, 0, COMMAND_F_CONFIG, check, "validate, print what would run"},
+    {"gc", "", 0, 0, COMMAND_F_CONFIG | COMMAND_F_DRY, collect_garbage,
+     "remove what no manifest references"},
+    {"sample", "", 0, 0, 0, print_sample, "print the sample file"},
+    {"options", "", 0, 0, 0, print_options, "print the manual's part about options"},
+};
+#define N_COMMANDS (sizeof(COMMANDS) / sizeof(COMMANDS[0]))
+
+/* --- the command line ------------------------------------------------------------------------- */
+
+static void make_usage(struct strbuf *out)
+{
+    strbuf_add_str(out, "usage: mirrord [command] [-c file] [-f flavor]\n"
+                        "       mirrord -h | -V                   this text | the version\n"
+                        "commands:\n");
+    for (size_t i = 0; i < N_COMMANDS; i++) {
+        const struct command *c = &COMMANDS[i];
+        size_t start = out->len;
+        strbuf_addf(out, "  %s%s%s%s%s ", c->name, c->flags & COMMAND_F_DRY ? " [--dry-run]" : "",
+                    c->flags & COMMAND_F_JSON ? " [--json]" : "", *c->arguments ? " " : "",
+                    c->arguments);
+        while (out->len - start < 40)
+            strbuf_add_char(out, ' ');
+        strbuf_addf(out, " %s\n", c->does);
+    }
+}
+
+static int print_usage(void)
+{
+    struct strbuf out = STRBUF_INIT;
+
+    make_usage(&out);
+    return print_made(&out);
+}
+
+static int refuse(void)
+{
+    struct strbuf out = STRBUF_INIT;
+
+    make_usage(&out);
+    fputs(out.ptr, stderr);
+    strbuf_fini(&out);
     return EXIT_USAGE;
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < N_COMMANDS; i++) {
+        if (strcmp(COMMANDS[i].name, name) == 0)
+            return &COMMANDS[i];
+    }
+    return NULL;
+}
+
+/* Whether the command takes these options and that many operands. */
+static bool is_fit(const struct command *c, const struct command_line *line)
+{
+    return (!line->is_dry || c->flags & COMMAND_F_DRY) &&
+           (!line->is_json || c->flags & COMMAND_F_JSON) && line->n_operands >= c->operands_min &&
+           line->n_operands <= c->operands_max;
+}
+
+static int obey(const struct command *c, const struct command_line *line)
+{
+    struct config *config = NULL;
+
+    if (!c || !is_fit(c, line))
+        return refuse();
+    if (c->flags & COMMAND_F_CONFIG) {
+        config = load(line->source);
+        if (!config)
+            return EXIT_USAGE;
+    }
+    int rc = c->run(line, config);
+    config_unref(&config);
+    return rc;
+}
+
+/* The long options become short ones in place; getopt_long's struct option would be a second type
+ * of this name. */
+static void shorten(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        char option[3];
+    } LONG[] = {{"--dry-run", "-n"}, {"--json", "-j"}};
+
+    for (int i = 1; i < argc; i++) {
+        for (size_t k = 0; k < sizeof(LONG) / sizeof(LONG[0]); k++) {
+            if (strcmp(argv[i], LONG[k].name) == 0)
+                memcpy(argv[i], LONG[k].option, sizeof(LONG[k].option));
+        }
+    }
 }
 
 int main(int argc, char **argv)
 {
     struct config_source source = {0};
-    static char dry_run[] = "-n";
+    struct command_line line = {.source = &source};
     const char *command = "run";
-    bool is_dry = false;
     int option;
 
     if (argc > 1 && argv[1][0] != '-') {
@@ -136,24 +223,25 @@ int main(int argc, char **argv)
         argv++;
         argc--;
     }
-    /* The one long option; getopt_long's struct option would be a second type of this name. */
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--dry-run") == 0)
-            argv[i] = dry_run;
-    }
-    while ((option = getopt(argc, argv, "c:f:hnV")) != -1) {
+    line.argv = argv;
+    shorten(argc, argv);
+    while ((option = getopt(argc, argv, "c:f:hjnV")) != -1) {
         if (option == 'c')
             source.path = optarg;
         else if (option == 'f')
             source.flavor = optarg;
         else if (option == 'n')
-            is_dry = true;
+            line.is_dry = true;
+        else if (option == 'j')
+            line.is_json = true;
         else if (option == 'h')
-            return print(USAGE);
+            return print_usage();
         else if (option == 'V')
             return print(PACKAGE_STRING "\n");
         else
-            command = "";
+            return refuse();
     }
-    return obey(optind == argc ? command : "", is_dry, &source, argv);
+    line.operands = argv + optind;
+    line.n_operands = argc - optind;
+    return obey(find_command(command), &line);
 }

@@ -22,7 +22,7 @@ struct offline *offline_new(void);
 void offline_free(struct offline **o);
 /* hot */
 bool offline_is_on(const struct offline *o);
-/* For struct upstream_config. */
+/* For upstream_set_offline_flag. */
 const atomic_bool *offline_flag(const struct offline *o);
 void offline_set(struct offline *o, enum offline_by by, bool is_on);
 /* The operator has no opinion any more: the setting counts. */

@@ -124,5 +124,5 @@ enum precedence precedence_of(const struct api *api, struct slice repo, struct s
 
 bool precedence_can_ask(const struct api *api, struct slice repo, struct slice tag)
 {
-    return api_can_ask(api) && precedence_of(api, repo, tag) != PRECEDENCE_LOCAL_ONLY;
+    return api_can_ask(api, repo) && precedence_of(api, repo, tag) != PRECEDENCE_LOCAL_ONLY;
 }

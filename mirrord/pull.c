@@ -14,6 +14,7 @@
 #include "cache/fill.h"
 #include "cache/link.h"
 #include "mirrord/api_error.h"
+#include "mirrord/registries.h"
 #include "mirrord/states.h"
 #include "upstream/fetch.h"
 #include "upstream/upstream.h"
@@ -124,7 +125,7 @@ static void fail(struct pull *p, const struct fetch_result *result)
         error_set(&err, -EPROTO, "the answer ends before the blob does");
     }
     if (id != API_ERROR_BLOB_UNKNOWN)
-        log_warning(p->prefix, "upstream %s: %s", upstream_name(p->tools.upstream), err.text);
+        log_warning(p->prefix, "upstream %s: %s", p->tools.registry->host.ptr, err.text);
     cancel_legs(p);
     fill_fail(p->fill, api_error_pack(id, result->retry_after_s), true, &err);
 }
@@ -243,8 +244,7 @@ static int leg_rewind(struct leg *leg)
 static void note_link(struct pull *p)
 {
     if (!p->is_linked)
-        links_add(p->tools.links, repo_of(p), fill_digest(p->fill),
-                  upstream_name(p->tools.upstream));
+        links_add(p->tools.links, repo_of(p), fill_digest(p->fill), p->tools.registry->origin);
     p->is_linked = true;
 }
 
@@ -281,7 +281,10 @@ static const struct fetch_ops FETCH_OPS = {on_head, on_data, on_done};
 static struct leg *leg_start(struct pull *p, uint64_t off, uint64_t end, uint64_t gap)
 {
     struct leg *leg = xcalloc(1, sizeof(*leg));
-    struct fetch_spec spec = {.kind = FETCH_BLOB, .repo = repo_of(p), .off = off, .end = end};
+    struct fetch_spec spec = {.kind = FETCH_BLOB,
+                              .repo = registry_repo(p->tools.registry, repo_of(p)),
+                              .off = off,
+                              .end = end};
     char digest[DIGEST_TEXT_SIZE];
 
     CHECK(off < end);
@@ -293,7 +296,7 @@ static struct leg *leg_start(struct pull *p, uint64_t off, uint64_t end, uint64_
     p->legs = leg;
     p->n_legs++;
     leg->writer = fill_writer_open(p->fill, gap, end);
-    leg->fetch = fetch_start(p->tools.upstream, &spec, &FETCH_OPS, leg);
+    leg->fetch = fetch_start(p->tools.registry->upstream, &spec, &FETCH_OPS, leg);
     pull_goto(p, PULL_FETCHING);
     return leg;
 }
@@ -432,7 +435,7 @@ static void suspend(struct pull *p)
 /* Little is left of the upstream's limit: nothing is fetched that no client waits for. */
 static bool is_saving(const struct pull *p)
 {
-    return upstream_is_low(p->tools.upstream, &p->tools.settings->quota_floor);
+    return upstream_is_low(p->tools.registry->upstream);
 }
 
 /* So much is here that the rest is fetched, too. */
@@ -532,7 +535,6 @@ static void pull_free(void *arg)
     struct pull *p = arg;
 
     CHECK(!p->legs);
-    upstream_unref(&p->tools.upstream);
     fill_unref(&p->fill);
     free(p->repo);
     free(p);
@@ -545,7 +547,7 @@ static void do_ended(void *arg, struct fill *f, int rc)
     CHECK(p->fill == f);
     if (rc == -EBADMSG)
         log_error(p->prefix, "what upstream %s sent for %s does not have this digest",
-                  upstream_name(p->tools.upstream), p->repo);
+                  p->tools.registry->host.ptr, p->repo);
     links_drop_pending(p->tools.links, repo_of(p), fill_digest(f));
     cancel_legs(p);
     pull_goto(p, PULL_ENDED);
@@ -560,9 +562,8 @@ void pull_start(const struct pull_tools *tools, struct fill *f, struct slice rep
     struct pull *p = xcalloc(1, sizeof(*p));
     char digest[DIGEST_TEXT_SIZE];
 
-    CHECK(tools->upstream && off < end);
+    CHECK(tools->registry->upstream && off < end);
     p->tools = *tools;
-    upstream_ref(p->tools.upstream);
     p->fill = fill_ref(f);
     p->repo = xmemdup0(repo.ptr, repo.len);
     p->repo_len = repo.len;

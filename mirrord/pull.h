@@ -10,7 +10,7 @@
  * When the last reader has left it goes on or suspends, as the settings say.
  *
  * Belongs to the fill's home worker. It lives from pull_start until the fill ended, holds one
- * reference to the fill and one to the upstream, and frees itself. Memory: one small leg per
+ * reference to the fill, and frees itself. Memory: one small leg per
  * upstream request (fill_ranges_max + 1).
  * No byte of the blob stays here: what the fill does not take stays in the socket.
  *
@@ -27,11 +27,11 @@
 
 struct fill;
 struct links;
-struct upstream;
+struct registry;
 
 /* What a pull works with; all of it outlives the pull. */
 struct pull_tools {
-    struct upstream *upstream;
+    const struct registry *registry; /* with an upstream */
     struct links *links;
     const struct api_settings *settings;
 };

@@ -119,7 +119,7 @@ static void on_fill(void *arg)
 static void bring_bytes(struct slot *s)
 {
     struct push_fetch *f = s->owner;
-    struct pull_tools tools = api_pull_tools(f->api);
+    struct pull_tools tools = api_pull_tools(f->api, f->repo);
     const struct digest *d = &s->ref->told.digest;
     bool is_new;
 
@@ -179,7 +179,7 @@ static void ask_upstream(struct slot *s)
         .kind = FETCH_BLOB, .is_head = true, .repo = s->owner->repo, .end = UINT64_MAX};
 
     spec.reference = (struct slice){digest, digest_format(&s->ref->told.digest, digest)};
-    s->fetch = fetch_start(s->owner->api->upstream, &spec, &FETCH_OPS, s);
+    s->fetch = api_fetch(s->owner->api, &spec, &FETCH_OPS, s);
 }
 
 /* --- manifests -------------------------------------------------------------------------------- */
@@ -275,7 +275,7 @@ struct push_fetch *push_fetch_start(struct api *api, struct slice repo, struct p
 {
     struct push_fetch *f = xcalloc(1, sizeof(*f));
 
-    CHECK(api->upstream && done);
+    CHECK(api_registry_of(api, repo)->upstream && done);
     f->mail.fn = on_mail;
     f->api = api;
     f->repo = repo;

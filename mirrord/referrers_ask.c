@@ -20,7 +20,6 @@
 #include "mirrord/resolve.h"
 #include "mirrord/states.h"
 #include "upstream/fetch.h"
-#include "upstream/upstream.h"
 
 #define HOLD_NAME_SIZE (DIGEST_TEXT_SIZE + 1)
 /* "Referrers Tag Schema": the algorithm cut to 32 characters, the encoded part to 64. */
@@ -142,7 +141,7 @@ static void fail(struct question *q, enum api_error error)
     digest_format(&q->subject, subject);
     CHECK(error != API_ERROR_NONE);
     log_warning("referrers", "referrers of %.*s@%s from upstream %s: %s", (int)q->repo_len, q->repo,
-                subject, upstream_name(q->api->upstream), q->why.text);
+                subject, api_registry_of(q->api, repo_of(q))->host.ptr, q->why.text);
     q->error = error;
     referrers_ask_hold(q->api, repo_of(q), &q->subject);
     answer(q);
@@ -349,7 +348,7 @@ static void ask_page(struct question *q)
         strbuf_add_slice(&reference, (struct slice){q->query.ptr, q->query.len});
     }
     spec.reference = (struct slice){reference.ptr, reference.len};
-    q->fetch = fetch_start(q->api->upstream, &spec, &FETCH_OPS, q);
+    q->fetch = api_fetch(q->api, &spec, &FETCH_OPS, q);
     strbuf_fini(&reference);
 }
 
@@ -401,7 +400,7 @@ void referrers_ask(struct api *api, struct slice repo, const struct digest *subj
     struct wish wish = {api, repo, subject};
     char digest[DIGEST_TEXT_SIZE];
 
-    CHECK(api->upstream);
+    CHECK(api_registry_of(api, repo)->upstream);
     digest_format(subject, digest);
     char *key = xasprintf("%.*s@%s", SLICE_ARG(repo), digest);
     flights_join(api->referrers_asked, slice_of(key), &wish, w);

@@ -15,6 +15,7 @@
 #include "cache/tag.h"
 #include "mirrord/api_private.h"
 #include "mirrord/flight.h"
+#include "mirrord/registries.h"
 #include "mirrord/resolve.h"
 #include "mirrord/states.h"
 
@@ -91,8 +92,9 @@ static void commit(struct refresh *r, struct manifest *m)
                                 .digest = r->digest,
                                 .fetched_at_s = r->told_at_s,
                                 .checked_at_s = r->told_at_s,
-                                .upstream = r->api->origin};
+                                .upstream = api_registry_of(r->api, repo_of(r))->origin};
 
+    CHECK(digest_equal(manifest_digest(m), &r->digest));
     metric_inc(METRIC_REFRESHES_MOVED);
     resolve_commit_tag(r->api, repo_of(r), tag_of(r), &record, m);
     end(r);
@@ -115,7 +117,7 @@ static void fetch(struct refresh *r)
     char text[DIGEST_TEXT_SIZE];
     struct slice digest = {text, digest_format(&r->digest, text)};
 
-    if (api_is_saving(r->api, repo_of(r)) || !api_can_ask(r->api)) {
+    if (api_is_saving(r->api, repo_of(r)) || !api_can_ask(r->api, repo_of(r))) {
         give_up(r);
         return;
     }
@@ -128,6 +130,7 @@ static void on_looked(void *arg, int rc, struct manifest *m)
 {
     struct refresh *r = arg;
 
+    CHECK(r->state == REFRESH_LOOKING);
     if (rc == 0) {
         commit(r, m);
         manifest_unref(&m);
@@ -142,6 +145,8 @@ static void on_asked(void *arg, const struct resolve_answer *a, bool is_first)
 {
     struct refresh *r = arg;
     struct tag_record known;
+
+    CHECK(r->state == REFRESH_ASKING);
 
     (void)is_first;
     bool is_done = a->error != API_ERROR_NONE || !a->is_kept || a->manifest ||

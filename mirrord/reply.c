@@ -78,6 +78,8 @@ struct reply *txn_reply(struct txn *t, int status)
     r->head_cap = sizeof(r->first_head);
     add_status_line(r, status);
     add(r, lane_date_line(t->conn->lane));
+    if (t->ns.len)
+        reply_header(r, "OCI-Namespace", t->ns);
     return r;
 }
 

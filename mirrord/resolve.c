@@ -25,7 +25,6 @@
 #include "mirrord/silence.h"
 #include "mirrord/states.h"
 #include "upstream/fetch.h"
-#include "upstream/upstream.h"
 
 enum question_state { QUESTION_ASKING, QUESTION_VERIFYING, QUESTION_ANSWERED, QUESTION_STATE_MAX };
 
@@ -80,8 +79,9 @@ struct resolver {
     struct flights *questions;
     struct holds *failures; /* and doubts */
     struct holds *absences;
-    pthread_mutex_t lock;   /* guards the silence */
-    struct silence silence; /* of the upstream */
+    pthread_mutex_t lock;     /* guards the silences */
+    struct silence *silences; /* of registries, as the API's table has them, and one more */
+    size_t n_silences;
 };
 
 static struct question *question_of(struct flight *f)
@@ -97,6 +97,11 @@ static struct slice repo_of(const struct question *q)
 static struct slice reference_of(const struct question *q)
 {
     return (struct slice){q->reference, q->reference_len};
+}
+
+static const struct registry *registry_of(const struct question *q)
+{
+    return api_registry_of(q->resolver->api, repo_of(q));
 }
 
 static bool is_blob(const struct question *q)
@@ -163,23 +168,32 @@ bool resolve_is_doubted(struct resolver *r, struct slice repo, struct slice tag)
     return holds_has(r->failures, HOLD_DOUBT, repo, tag);
 }
 
+/* Of the registry that has this repository. */
+static struct silence *silence_of(struct resolver *r, struct slice repo)
+{
+    const struct registry *g = api_registry_of(r->api, repo);
+    size_t i = 0;
+
+    while (i < r->n_silences && registries_item(r->api->registries, i) != g)
+        i++;
+    return &r->silences[i]; /* the last one is nobody's */
+}
+
 void resolve_note_silence(struct resolver *r, struct slice repo)
 {
     uint64_t first_ms = (uint64_t)api_settings_now(r->api)->stale_retry_s * 1000;
 
-    (void)repo; /* one upstream has them all */
-    if (!api_can_ask(r->api))
+    if (!api_can_ask(r->api, repo))
         return; /* it was not asked */
     pthread_mutex_lock(&r->lock);
-    silence_note(&r->silence, clock_mono_ms(), first_ms);
+    silence_note(silence_of(r, repo), clock_mono_ms(), first_ms);
     pthread_mutex_unlock(&r->lock);
 }
 
 void resolve_note_answer(struct resolver *r, struct slice repo)
 {
-    (void)repo;
     pthread_mutex_lock(&r->lock);
-    silence_end(&r->silence);
+    silence_end(silence_of(r, repo));
     pthread_mutex_unlock(&r->lock);
 }
 
@@ -187,9 +201,8 @@ bool resolve_may_wait(struct resolver *r, struct slice repo)
 {
     uint64_t wait_ms = api_settings_now(r->api)->stale_wait_ms;
 
-    (void)repo;
     pthread_mutex_lock(&r->lock);
-    bool may_wait = silence_may_wait(&r->silence, clock_mono_ms(), wait_ms);
+    bool may_wait = silence_may_wait(silence_of(r, repo), clock_mono_ms(), wait_ms);
     pthread_mutex_unlock(&r->lock);
     return may_wait;
 }
@@ -219,8 +232,8 @@ static void on_manifest_kept(void *arg, int rc)
     struct tag_commit *c = arg;
 
     if (rc == 0)
-        tags_put(c->api->tags, (struct slice){c->repo, c->repo_len},
-                 (struct slice){c->tag, c->tag_len}, &c->record);
+        tags_settle(c->api->tags, (struct slice){c->repo, c->repo_len},
+                    (struct slice){c->tag, c->tag_len}, &c->record);
     free(c);
 }
 
@@ -237,7 +250,8 @@ void resolve_commit_tag(const struct api *api, struct slice repo, struct slice t
     c->tag_len = tag.len;
     memcpy(c->tag, tag.ptr, tag.len);
     tags_note(api->tags, repo, tag, record);
-    manifests_keep(api->manifests, repo, m, upstream_name(api->upstream), on_manifest_kept, c);
+    manifests_keep(api->manifests, repo, m, api_registry_of(api, repo)->origin, on_manifest_kept,
+                   c);
 }
 
 /* The tag has this digest now, and it may be remembered. */
@@ -248,7 +262,7 @@ static void remember_tag(struct question *q, const struct tag_record *before)
                                 .digest = q->answer.digest,
                                 .fetched_at_s = now_s,
                                 .checked_at_s = now_s,
-                                .upstream = q->resolver->api->origin};
+                                .upstream = registry_of(q)->origin};
 
     if (before && digest_equal(&before->digest, &record.digest))
         record.fetched_at_s = before->fetched_at_s;
@@ -278,8 +292,7 @@ static bool doubt(struct question *q)
         log_warning("resolve",
                     "%.*s is gone, says upstream %s; it is asked again before that is "
                     "believed",
-                    (int)q->flight.key_len, q->flight.key,
-                    upstream_name(q->resolver->api->upstream));
+                    (int)q->flight.key_len, q->flight.key, registry_of(q)->host.ptr);
     }
     resolve_hold(q->resolver, repo_of(q), reference_of(q), (confirm_ms - age_ms + 999) / 1000);
     return true;
@@ -334,7 +347,7 @@ static void learn_blob(struct question *q)
     if (q->answer.error == API_ERROR_BLOB_UNKNOWN)
         resolve_note_absent(q->resolver, HOLD_ABSENT_BLOB, repo_of(q), reference_of(q));
     if (q->answer.error == API_ERROR_NONE && digest_parse(reference_of(q), &d))
-        links_add(api->links, repo_of(q), &d, api->origin);
+        links_add(api->links, repo_of(q), &d, registry_of(q)->origin);
 }
 
 /* What it is called that the upstream has none. */
@@ -352,10 +365,10 @@ static void answer(struct question *q)
     question_goto(q, QUESTION_ANSWERED);
     if (q->answer.error != API_ERROR_NONE && q->answer.error != unknown_of(q))
         log_warning("resolve", "%.*s from upstream %s: %s", (int)q->flight.key_len, q->flight.key,
-                    upstream_name(api->upstream), q->error.text);
+                    registry_of(q)->host.ptr, q->error.text);
     if (q->answer.manifest && q->answer.is_kept && !is_tag(q))
-        manifests_keep(api->manifests, repo_of(q), q->answer.manifest, upstream_name(api->upstream),
-                       NULL, NULL);
+        manifests_keep(api->manifests, repo_of(q), q->answer.manifest, registry_of(q)->origin, NULL,
+                       NULL);
     if (is_blob(q))
         learn_blob(q);
     else if (is_tag(q))
@@ -499,7 +512,7 @@ static void ask(struct question *q, bool is_head)
                               .end = is_blob(q) ? blob_end(q) : UINT64_MAX};
 
     q->is_head = is_head;
-    q->fetch = fetch_start(q->resolver->api->upstream, &spec, &FETCH_OPS, q);
+    q->fetch = api_fetch(q->resolver->api, &spec, &FETCH_OPS, q);
 }
 
 /* HEAD was answered. Registries that leave out what it is for are asked with GET. */
@@ -599,6 +612,9 @@ struct resolver *resolver_new(struct api *api)
     r->api = api;
     r->questions = flights_new(&QUESTION_OPS);
     r->failures = holds_new(N_FAILURES);
+    while (registries_item(api->registries, r->n_silences))
+        r->n_silences++;
+    r->silences = xcalloc(r->n_silences + 1, sizeof(*r->silences));
     r->absences = holds_new(api_settings_now(api)->negative_entries_max);
     pthread_mutex_init(&r->lock, NULL);
     return r;
@@ -614,6 +630,7 @@ void resolver_free(struct resolver **rr)
     flights_free(&r->questions);
     holds_free(&r->failures);
     holds_free(&r->absences);
+    free(r->silences);
     pthread_mutex_destroy(&r->lock);
     free(r);
 }
@@ -643,7 +660,7 @@ void resolve_ask(struct resolver *r, enum resolve_kind kind, struct slice repo,
     struct wish wish = {r, kind, repo, reference};
     char key[KEY_SIZE];
 
-    CHECK(kind < RESOLVE_KIND_MAX && r->api->upstream);
+    CHECK(kind < RESOLVE_KIND_MAX && api_registry_of(r->api, repo)->upstream);
     w->flight.done = on_answer;
     w->flight.arg = w;
     flights_join(r->questions, (struct slice){key, make_key(&wish, key)}, &wish, &w->flight);

@@ -77,9 +77,24 @@ static void read_resource(struct slice rest, struct route *out)
     }
 }
 
+/* Where "/v2/", or "/v2" at the end, begins for the first time; path.len if nowhere. */
+static size_t find_v2(struct slice path)
+{
+    for (size_t i = 0; i + 3 <= path.len; i++)
+        if (memcmp(path.ptr + i, "/v2", 3) == 0 && (i + 3 == path.len || path.ptr[i + 3] == '/'))
+            return i;
+    return path.len;
+}
+
 static void read_path(struct slice path, struct route *out)
 {
     static const struct slice V2 = {"/v2/", 4};
+    size_t base_len = find_v2(path);
+
+    if (base_len > 0 && base_len < path.len) {
+        out->base = (struct slice){path.ptr, base_len};
+        path = (struct slice){path.ptr + base_len, path.len - base_len};
+    }
 
     if (slice_equal(path, SLICE("/")))
         out->id = ROUTE_ROOT;
@@ -114,10 +129,24 @@ static enum api_error read_query(struct slice query, struct route *out)
     return API_ERROR_NONE;
 }
 
+/* A name, perhaps with a port in its first component as a registry may have it. */
+static bool is_repo(struct slice repo)
+{
+    struct slice rest = repo;
+    struct slice port = slice_cut(&rest, '/');
+    struct slice host = slice_cut(&port, ':');
+    uint64_t number;
+
+    if (!port.ptr)
+        return name_is_repo(repo);
+    return repo.len <= NAME_REPO_MAX && name_is_repo(host) && slice_to_u64(port, &number) &&
+           number <= UINT16_MAX && rest.ptr && name_is_repo(rest);
+}
+
 /* The grammar of the parts that read_path cut out. */
 static enum api_error check_parts(struct route *out)
 {
-    if (!name_is_repo(out->repo))
+    if (!is_repo(out->repo))
         return API_ERROR_NAME_INVALID;
     if (out->id == ROUTE_TAGS || out->id == ROUTE_UPLOADS || out->id == ROUTE_UPLOAD)
         return API_ERROR_NONE;

@@ -7,6 +7,9 @@
  * /v2/<name>/blobs/uploads/   /v2/<name>/blobs/uploads/<id>   /v2/<name>/referrers/<digest>
  * /v2/_catalog   /v2   /v2/   /   /_ping   /v1/_ping
  *
+ * What stands before /v2 is the base ("/ghcr.io/v2/…"); whether it means anything is judged in
+ * registry_route.h.
+ *
  * Names may contain components such as "manifests", so paths are read from their end.
  */
 #ifndef MIRRORD_ROUTE_H
@@ -42,7 +45,8 @@ enum route_id {
 struct route {
     enum route_id id;
     const char *allow;      /* methods that this resource can have, for 405 */
-    struct slice repo;      /* valid by name_is_repo */
+    struct slice base;      /* "/ghcr.io" of /ghcr.io/v2/…; else empty */
+    struct slice repo;      /* valid by name_is_repo, but for a port in the first component */
     struct slice reference; /* tag, digest, or id of an upload, as text */
     bool is_digest;
     struct digest digest;

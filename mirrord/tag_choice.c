@@ -66,5 +66,6 @@ int64_t tag_choice_ttl_left_s(const struct tag_view *v, int64_t checked_at_s)
 {
     int64_t age_s = v->now_s - checked_at_s;
 
+    CHECK(v->freshness.ttl_s >= 0);
     return age_s >= 0 ? v->freshness.ttl_s - age_s : 0;
 }

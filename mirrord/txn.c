@@ -69,6 +69,7 @@ void txn_begin(struct txn *t)
     t->on_gone = NULL;
     t->cache_status = NULL;
     t->origin = t->upstream = NULL;
+    t->base = t->ns = SLICE("");
     body_init(&t->body, &t->head);
     t->sink = NULL;
     t->n_body = t->n_body_max = 0;
@@ -180,6 +181,22 @@ void txn_note_origin(struct txn *t, bool is_pushed, const char *upstream)
 {
     t->origin = is_pushed ? "pushed" : "mirrored";
     t->upstream = is_pushed ? NULL : upstream;
+}
+
+void txn_set_namespace(struct txn *t, struct slice base, struct slice ns)
+{
+    t->base = base.ptr ? base : SLICE("");
+    t->ns = ns.ptr ? ns : SLICE("");
+}
+
+struct slice txn_base(const struct txn *t)
+{
+    return t->base;
+}
+
+struct slice txn_namespace(const struct txn *t)
+{
+    return t->ns;
 }
 
 enum conn_step txn_step_handler(struct conn *c)

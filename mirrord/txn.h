@@ -58,6 +58,13 @@ void txn_note_cache(struct txn *txn, const char *cache_status);
 /* For the access line, too: where what is sent came from. The upstream's name lives for ever. */
 void txn_note_origin(struct txn *txn, bool is_pushed, const char *upstream);
 
+/* What the client addressed beside the repository's name: the path before /v2, which links must
+ * keep, and the ns it gave, which is told back in every answer (OCI distribution-spec, "Registry
+ * Proxying"). Either may be empty; they outlive the transaction. */
+void txn_set_namespace(struct txn *txn, struct slice base, struct slice ns);
+struct slice txn_base(const struct txn *txn);
+struct slice txn_namespace(const struct txn *txn);
+
 /* --- the request's body, pulled ----------------------------------------------------------------
  */
 

@@ -43,6 +43,7 @@ struct txn {
     const char *cache_status;
     const char *origin; /* "pushed", "mirrored"; NULL: nothing to say */
     const char *upstream;
+    struct slice base, ns; /* what the client addressed; permanent */
 
     struct body body;
     const struct body_sink *sink; /* NULL: nobody wants the body (any more) */

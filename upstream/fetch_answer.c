@@ -268,8 +268,11 @@ static void judge_good(struct fetch *f, const struct http_call *call)
         judge_range(f, call);
     else
         judge_whole(f, call);
-    if (f->answer.verdict == FETCH_ANSWER_USE)
-        f->auth_rounds = 0;
+    if (f->answer.verdict != FETCH_ANSWER_USE)
+        return;
+    f->auth_rounds = 0;
+    if (f->authorization && !f->token && fetch_is_at_origin(f))
+        upstream_note_credentials(f->upstream, false);
 }
 
 /* The registry lives, or it does not; what a CDN does says nothing about it. */

@@ -209,8 +209,10 @@ static enum fetch_step answer_basic(struct fetch *f)
         return fetch_finish(f, FETCH_UNAUTHORIZED, "the target of a redirect wants a password");
     if (!f->upstream->basic)
         return fetch_finish(f, FETCH_UNAUTHORIZED, "the registry wants a password");
-    if (f->authorization && !f->token)
+    if (f->authorization && !f->token) {
+        upstream_note_credentials(f->upstream, true);
         return fetch_finish(f, FETCH_UNAUTHORIZED, "the registry refuses the password");
+    }
     upstream_learn_auth(f->upstream, &f->answer.challenge, f->repo);
     return send_basic(f);
 }

@@ -145,6 +145,8 @@ static void take_answer(struct token_request *r)
     if (r->was_refused)
         log_warning(r->upstream->log_prefix,
                     "the token service refuses the credentials, going on without");
+    else if (r->has_credentials)
+        upstream_note_credentials(r->upstream, false);
     result.text = text;
     finish(r, &result, life_s);
     explicit_bzero(text, strlen(text));
@@ -166,6 +168,9 @@ static void on_done(void *arg, const struct http_call_result *call_result)
     } else if (r->status == 200 && call_result->end == HTTP_END_OK) {
         take_answer(r);
     } else if ((r->status == 401 || r->status == 403) && r->has_credentials) {
+        /* 403 is about what was asked for as often as about who asks. */
+        if (r->status == 401)
+            upstream_note_credentials(r->upstream, true);
         r->was_refused = true;
         send_request(r, false);
     } else if (r->status == 401 || r->status == 403) {

@@ -18,6 +18,7 @@
 #include "upstream/token.h"
 
 #define DOCKER_HUB "registry-1.docker.io"
+#define THROTTLED_MAX_S 3600 /* a longer Retry-After is tried again after this */
 
 static char *copy_or_null(const char *s)
 {
@@ -128,8 +129,6 @@ int upstream_new(const struct upstream_config *config, struct upstream **out, st
     breaker_init(&u->breaker, config->breaker_failures, config->breaker_cooldown_ms);
     quota_init(&u->quota);
     u->tokens = token_cache_new();
-    metric_set(METRIC_UPSTREAM_QUOTA_LIMIT, -1);
-    metric_set(METRIC_UPSTREAM_QUOTA_REMAINING, -1);
     *out = u;
     return 0;
 }
@@ -151,6 +150,7 @@ void known_auth_fini(struct known_auth *a)
 static void upstream_free(struct upstream *u)
 {
     token_cache_free(&u->tokens);
+    upstream_unref(&u->fallback);
     known_auth_fini(&u->auth);
     pthread_mutex_destroy(&u->lock);
     for (size_t i = 0; u->realms[i]; i++)
@@ -179,6 +179,17 @@ void upstream_unref(struct upstream **uu)
         upstream_free(u);
 }
 
+void upstream_set_fallback(struct upstream *u, struct upstream *fallback)
+{
+    CHECK(!u->fallback && fallback != u);
+    u->fallback = upstream_ref(fallback);
+}
+
+struct upstream *upstream_fallback(const struct upstream *u)
+{
+    return u->fallback;
+}
+
 const char *upstream_name(const struct upstream *u)
 {
     return u->name;
@@ -204,7 +215,6 @@ static void tell_breaker(struct upstream *u, enum breaker_state before, enum bre
 {
     if (before == after)
         return;
-    metric_set(METRIC_UPSTREAM_BREAKER_OPEN, after != BREAKER_CLOSED);
     if (after == BREAKER_OPEN && before == BREAKER_CLOSED)
         log_warning(u->log_prefix, "too many failures in a row, not asked for %u ms",
                     u->limits.breaker_cooldown_ms);
@@ -263,25 +273,91 @@ void upstream_note_quota(struct upstream *u, const struct http_call *call)
     pthread_mutex_lock(&u->lock);
     quota_note(&u->quota, limit, remaining, source);
     u->quota_at_ms = clock_mono_ms();
-    int64_t now_limit = u->quota.limit, now_remaining = u->quota.remaining;
     pthread_mutex_unlock(&u->lock);
-    metric_set(METRIC_UPSTREAM_QUOTA_LIMIT, now_limit);
-    metric_set(METRIC_UPSTREAM_QUOTA_REMAINING, now_remaining);
 }
 
-bool upstream_is_low(struct upstream *u, const struct quota_floor *floor)
+bool upstream_is_resting(struct upstream *u)
 {
-    if (floor->number == 0)
-        return false;
+    uint64_t now_ms = clock_mono_ms();
+
     pthread_mutex_lock(&u->lock);
-    bool is_low = quota_is_low(&u->quota, floor, clock_mono_ms() - u->quota_at_ms);
+    bool is_open = u->breaker.state == BREAKER_OPEN && now_ms < u->breaker.open_until_ms;
+    bool is_throttled = u->fallback && now_ms < u->throttled_until_ms;
+    pthread_mutex_unlock(&u->lock);
+    return is_open || is_throttled;
+}
+
+void upstream_note_throttled(struct upstream *u, int retry_after_s)
+{
+    uint64_t rest_ms = u->limits.breaker_cooldown_ms;
+
+    if (retry_after_s >= 0)
+        rest_ms = retry_after_s > THROTTLED_MAX_S ? THROTTLED_MAX_S * 1000ull
+                                                  : (uint64_t)retry_after_s * 1000;
+    pthread_mutex_lock(&u->lock);
+    u->throttled_until_ms = clock_mono_ms() + rest_ms;
+    pthread_mutex_unlock(&u->lock);
+}
+
+void upstream_note_credentials(struct upstream *u, bool are_refused)
+{
+    pthread_mutex_lock(&u->lock);
+    bool is_news = u->are_credentials_refused != are_refused;
+    u->are_credentials_refused = are_refused;
+    pthread_mutex_unlock(&u->lock);
+    if (are_refused)
+        metric_inc(METRIC_UPSTREAM_CREDENTIALS_REFUSED);
+    if (is_news && are_refused)
+        log_error(u->log_prefix,
+                  "refuses the configured credentials of %s: what is here is served, "
+                  "what needs them cannot be had",
+                  u->username ? u->username : "nobody");
+    else if (is_news)
+        log_info(u->log_prefix, "accepts the configured credentials again");
+}
+
+void upstream_set_quota_floor(struct upstream *u, const struct quota_floor *floor)
+{
+    pthread_mutex_lock(&u->lock);
+    u->quota_floor = *floor;
+    pthread_mutex_unlock(&u->lock);
+}
+
+static bool is_low_locked(const struct upstream *u)
+{
+    return quota_is_low(&u->quota, &u->quota_floor, clock_mono_ms() - u->quota_at_ms);
+}
+
+bool upstream_is_low(struct upstream *u)
+{
+    pthread_mutex_lock(&u->lock);
+    bool is_low = is_low_locked(u);
     pthread_mutex_unlock(&u->lock);
     return is_low;
 }
 
+void upstream_look(struct upstream *u, struct upstream_state *out)
+{
+    out->name = u->name;
+    out->username = u->username;
+    out->is_resting = upstream_is_resting(u);
+    pthread_mutex_lock(&u->lock);
+    out->is_resting = out->is_resting || u->breaker.state != BREAKER_CLOSED;
+    out->are_credentials_refused = u->are_credentials_refused;
+    out->quota_limit = u->quota.limit;
+    out->quota_remaining = u->quota.remaining;
+    out->is_quota_low = is_low_locked(u);
+    pthread_mutex_unlock(&u->lock);
+}
+
+void upstream_set_offline_flag(struct upstream *u, const atomic_bool *is_offline)
+{
+    u->is_offline = is_offline;
+}
+
 bool upstream_is_offline(const struct upstream *u)
 {
-    return u->limits.is_offline && atomic_load(u->limits.is_offline);
+    return u->is_offline && atomic_load(u->is_offline);
 }
 
 static char *pull_scope(const char *repo)
@@ -325,12 +401,14 @@ void upstream_print_json(struct upstream *u, struct strbuf *out)
     pthread_mutex_lock(&u->lock);
     struct quota quota = u->quota;
     struct breaker breaker = u->breaker;
+    bool are_refused = u->are_credentials_refused;
     pthread_mutex_unlock(&u->lock);
     strbuf_add_str(out, "{\"name\":\"");
     strbuf_add_json(out, slice_of(u->name));
     strbuf_addf(out, "\",\"breaker\":\"%s\",\"failures\":%u,\"anonymous\":%s",
                 breaker_state_name(breaker.state), breaker.failures,
                 u->username ? "false" : "true");
+    strbuf_addf(out, ",\"credentials_refused\":%s", are_refused ? "true" : "false");
     strbuf_addf(out, ",\"ratelimit\":{\"limit\":%lld,\"remaining\":%lld,\"window_s\":%lld",
                 (long long)quota.limit, (long long)quota.remaining, (long long)quota.window_s);
     strbuf_add_str(out, ",\"source\":\"");

@@ -39,13 +39,18 @@ struct upstream {
     char *ca_file;
     char **realms;                 /* NULL-terminated */
     struct upstream_config limits; /* only the numbers and tls_verify */
+    const atomic_bool *is_offline; /* NULL: never */
     struct token_cache *tokens;    /* has its own lock */
+    struct upstream *fallback;     /* counted; or NULL */
 
     pthread_mutex_t lock; /* guards all below */
     struct breaker breaker;
     struct quota quota;
     uint64_t quota_at_ms; /* when it was told */
+    struct quota_floor quota_floor;
     struct known_auth auth;
+    uint64_t throttled_until_ms; /* by a 429; heeded where there is a fallback */
+    bool are_credentials_refused;
 };
 
 /* Fills what every call to this upstream, its token service or its CDN has in common. */
@@ -57,6 +62,13 @@ void upstream_note_failure(struct upstream *u);
 void upstream_give_up_probe(struct upstream *u);
 /* It is not to be asked for anything. */
 bool upstream_is_offline(const struct upstream *u);
+/* Had better be left alone now: its breaker is open, or it throttles us and there is a fallback. */
+bool upstream_is_resting(struct upstream *u);
+/* It answered 429, with this Retry-After (-1: none). */
+void upstream_note_throttled(struct upstream *u, int retry_after_s);
+/* It, or its token service, has judged the configured credentials. Told loudly when that changes.
+ */
+void upstream_note_credentials(struct upstream *u, bool are_refused);
 void upstream_note_quota(struct upstream *u, const struct http_call *call);
 
 /* Remembers a challenge that was met with a request for `repo`. */

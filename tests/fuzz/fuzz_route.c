@@ -22,13 +22,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     if (error != API_ERROR_NONE)
         return 0;
-    if (route.repo.ptr) {
-        if (!name_is_repo(route.repo) || route.repo.len > NAME_REPO_MAX)
-            abort();
-        char out[NAME_HUB_SIZE];
-        if (name_canonical(route.repo, true, out) > sizeof(out))
-            abort();
-    }
+    bool has_port = route.repo.ptr && memchr(route.repo.ptr, ':', route.repo.len);
+    if (route.repo.ptr && !has_port && !name_is_repo(route.repo))
+        abort();
+    if (route.repo.len > NAME_REPO_MAX || (route.base.len && route.base.ptr[0] != '/'))
+        abort();
     if (route.id == ROUTE_MANIFEST && !route.is_digest && !name_is_tag(route.reference))
         abort();
     if (route.id == ROUTE_BLOB && !route.is_digest)

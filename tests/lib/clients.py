@@ -146,6 +146,14 @@ class Docker(Client):
         self.docker("load", "-i", write_docker_archive(image, self.scratch(), self.target(name)))
         return self.docker("push", self.target(name))
 
+    def push_all(self, image, name):
+        """Its images one by one, then the manifest list of them, which only the command line knows."""
+        parts = ["%s-%s" % (name, child.architecture) for child in image.images]
+        for child, part in zip(image.images, parts):
+            self.push(child, part)
+        self.docker("manifest", "create", "--insecure", self.target(name), *map(self.target, parts))
+        return self.docker("manifest", "push", "--insecure", self.target(name))
+
     def run(self, name, *command):
         return self.docker("run", "--rm", "--network", "none", name, *command)
 
@@ -184,8 +192,15 @@ class Containerd(Client):
                  write_layout_archive(image, self.scratch(), self.target(name)))
         return self.ctr("images", "push", "--plain-http", self.target(name))
 
+    push_all = push
+
     def run(self, name, *command):
-        return self.ctr("run", "--rm", "--snapshotter", "native", "docker.io/" + name, "test", *command)
+        """What it prints goes into a file: from a program that ends at once, ctr may lose it on its way through pipes."""
+        output = self.scratch()
+        self.ctr("run", "--rm", "--snapshotter", "native", "--log-uri", "file://" + output, "docker.io/" + name, "test",
+                 *command)
+        with open(output) as written:
+            return written.read()
 
 
 class Podman(Client):
@@ -214,6 +229,12 @@ class Podman(Client):
         return self.podman("push", "--signature-policy", self.path("policy.json"), "--tls-verify=false", loaded,
                            "docker://" + self.target(name))
 
+    def push_all(self, image, name):
+        """As a manifest list of its own, with all platforms."""
+        listed = self.podman("manifest", "create", self.target(name)).split()[-1]
+        self.podman("manifest", "add", "--all", listed, "oci:%s:latest" % write_layout(image, self.scratch()))
+        return self.podman("manifest", "push", "--all", "--tls-verify=false", listed, "docker://" + self.target(name))
+
     def run(self, name, *command):
         return self.podman("run", "--rm", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit",
                            "nproc=1024:1024", "docker.io/" + name, *command)
@@ -234,6 +255,8 @@ class Buildah(Podman):
         self.buildah("manifest", "add", "--all", listed, "oci:%s:latest" % write_layout(image, self.scratch()))
         return self.buildah("manifest", "push", "--signature-policy", self.path("policy.json"), "--all",
                             "--tls-verify=false", listed, "docker://" + self.target(name))
+
+    push_all = push
 
     def run(self, name, *command):
         """A build on top of it: the commands of its layer can be used."""
@@ -257,6 +280,9 @@ class Skopeo(Podman):
     def push(self, image, name, *arguments):
         return self.skopeo("copy", "--dest-tls-verify=false", *arguments,
                            "oci:%s:latest" % write_layout(image, self.scratch()), "docker://" + self.target(name))
+
+    def push_all(self, image, name):
+        return self.push(image, name, "--all")
 
     def run(self, name, *command):
         """It runs nothing: what it has written is looked at instead."""

@@ -162,8 +162,16 @@ class Mirror:
                 found[name] = float(value)
         return found
 
-    def metric(self, name):
-        return self.metrics()[name]
+    def metric(self, name, **labels):
+        """Of what has labels, the only one, or the only one with these."""
+        found = self.metrics()
+        if name not in found:
+            wanted = ['%s="%s"' % pair for pair in labels.items()]
+            found = {line: value for line, value in found.items()
+                     if line.startswith(name + "{") and all(label in line for label in wanted)}
+            assert len(found) == 1, "%s of %s: %s" % (name, labels, found)
+            return found.popitem()[1]
+        return found[name]
 
     def wait_metric(self, name, value, timeout_s=PATIENCE_S):
         wait_until(lambda: self.metric(name) >= value, "%s >= %s" % (name, value), timeout_s)

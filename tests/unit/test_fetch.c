@@ -109,8 +109,27 @@ static void test_manifest(void **state)
     assert_string_equal(head.media_type, MANIFEST_TYPE);
     assert_int_equal(head.n_calls, 1);
     run(serve_manifest, &get, FETCH_MANIFEST, FETCH_OK, 1);
-    assert_int_equal(metric_get(METRIC_UPSTREAM_QUOTA_LIMIT), 100);
-    assert_int_equal(metric_get(METRIC_UPSTREAM_QUOTA_REMAINING), 7);
+}
+
+static void test_quota(void **state)
+{
+    struct probe p = {.act = PROBE_GO_ON};
+    struct upstream_config config = lab_config();
+    struct script_server *s = script_server_new(serve_manifest, NULL);
+    struct upstream_state told;
+    struct lab lab;
+
+    (void)state;
+    lab_open(&lab, &config, s);
+    upstream_look(lab.upstream, &told);
+    assert_int_equal(told.quota_limit, -1);
+    probe_run(&p, &lab, FETCH_MANIFEST, "latest", FETCH_OK);
+    upstream_look(lab.upstream, &told);
+    assert_int_equal(told.quota_limit, 100);
+    assert_int_equal(told.quota_remaining, 7);
+    probe_free(&p);
+    lab_close(&lab);
+    script_server_free(&s);
 }
 
 static bool serve_tags(struct script_request *r, void *arg)
@@ -420,12 +439,19 @@ static void test_many(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain),         cmocka_unit_test(test_body_bytes),
-        cmocka_unit_test(test_manifest),      cmocka_unit_test(test_tags),
-        cmocka_unit_test(test_final_answers), cmocka_unit_test(test_stubborn_answers),
-        cmocka_unit_test(test_troubles_pass), cmocka_unit_test(test_first_range),
-        cmocka_unit_test(test_refusals),      cmocka_unit_test(test_names),
-        cmocka_unit_test(test_many),          cmocka_unit_test(test_referrers),
+        cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_body_bytes),
+        cmocka_unit_test(test_manifest),
+        cmocka_unit_test(test_quota),
+        cmocka_unit_test(test_tags),
+        cmocka_unit_test(test_final_answers),
+        cmocka_unit_test(test_stubborn_answers),
+        cmocka_unit_test(test_troubles_pass),
+        cmocka_unit_test(test_first_range),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_many),
+        cmocka_unit_test(test_referrers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,6 +35,31 @@ uint64_t __wrap_clock_mono_ms(void)
     return __real_clock_mono_ms() + ahead_ms;
 }
 
+/* Somebody who looks without the lock, like HEAD, between the collector's look and its rename, and
+ * just after it. NULL: nobody. */
+static struct {
+    struct vouches *vouches;
+    const struct digest *digest;
+    const char *path;
+    bool was_here, is_here_after;
+} passer_by;
+
+int __real_rename(const char *from, const char *to);
+int __wrap_rename(const char *from, const char *to);
+int __wrap_rename(const char *from, const char *to)
+{
+    struct vouches *vs = passer_by.vouches;
+
+    if (!vs || strcmp(from, passer_by.path) != 0)
+        return __real_rename(from, to);
+    passer_by.vouches = NULL;
+    vouch_for(vs, passer_by.digest);
+    passer_by.was_here = access(from, F_OK) == 0;
+    int rc = __real_rename(from, to);
+    passer_by.is_here_after = access(from, F_OK) == 0;
+    return rc;
+}
+
 /* A place on which a run may remove things. */
 static void open_place(struct place *p, unsigned n_batch)
 {
@@ -329,6 +354,35 @@ static void test_grace(void **state)
     close_place(&p);
 }
 
+/* Who was told that it is here at the last moment finds it when he references it. */
+static void test_told_at_the_last_moment(void **state)
+{
+    struct place p;
+    struct digest d, other;
+    char text[8];
+
+    (void)state;
+    open_place(&p, 16);
+    put_text(&p, "garbage", OLD_S, &d);
+    put_text(&p, "another", OLD_S, &other);
+    char *path = strdup(place_blob(&p, &d));
+    passer_by.digest = &d;
+    passer_by.path = path;
+    passer_by.vouches = cache_vouches(p.cache);
+    struct gc_report r = run(&p);
+    assert_null(passer_by.vouches);
+    assert_true(passer_by.was_here && !passer_by.is_here_after);
+    assert_int_equal(r.n_errors, 0);
+    assert_int_equal(r.n_removed, 1);
+    assert_false(has(&p, &other));
+    assert_int_equal(vouch_present_now(cache_vouches(p.cache), &d, NULL), 0);
+    assert_int_equal(place_read(&p, path, text, sizeof(text)), 7);
+    assert_memory_equal(text, "garbage", 7);
+    assert_int_equal(place_count(&p, place_path(&p, "_mirrord/tmp")), 0);
+    free(path);
+    close_place(&p);
+}
+
 /* Whoever has it open goes on reading; nobody else finds it. */
 static void test_open_blob(void **state)
 {
@@ -598,7 +652,7 @@ int main(void)
         cmocka_unit_test(test_open_blob),  cmocka_unit_test(test_stops),
         cmocka_unit_test(test_references), cmocka_unit_test(test_links),
         cmocka_unit_test(test_lost_blobs), cmocka_unit_test(test_odd_files),
-        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_json),       cmocka_unit_test(test_told_at_the_last_moment),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

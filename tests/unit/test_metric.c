@@ -33,11 +33,11 @@ static void test_print(void **state)
     struct strbuf out = STRBUF_INIT;
 
     (void)state;
-    metric_set(METRIC_UPSTREAM_QUOTA_LIMIT, 100);
+    metric_set(METRIC_GC_RUNNING, 100);
     metric_print(&out);
     assert_non_null(strstr(out.ptr, "# TYPE mirrord_blob_requests_total counter\n"));
     assert_non_null(strstr(out.ptr, "\nmirrord_blob_requests_total{result=\"miss\"} 0\n"));
-    assert_non_null(strstr(out.ptr, "\nmirrord_upstream_ratelimit_limit 100\n"));
+    assert_non_null(strstr(out.ptr, "\nmirrord_gc_running 100\n"));
     /* One header per name, although three rows share it. */
     char *first = strstr(out.ptr, "# TYPE mirrord_blob_requests_total");
     assert_null(strstr(first + 1, "# TYPE mirrord_blob_requests_total"));

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "mirrord/configuration.h"
 #include "tests/unit/unit.h"
 
 #define LIST(...) ((const char *const[]){__VA_ARGS__, NULL})
@@ -79,6 +80,60 @@ static void test_networks(void **state)
     push_rules_free(&broken);
 }
 
+/* Without any setting: everybody near may push everything, nobody from the Internet anything. */
+static void test_defaults(void **state)
+{
+    static const struct {
+        const char *peer;
+        bool is_near;
+    } ROWS[] = {
+        {"127.0.0.1", true},
+        {"127.255.255.254", true},
+        {"::1", true},
+        {"10.255.0.1", true},
+        {"172.16.0.1", true},
+        {"172.31.255.254", true},
+        {"192.168.1.1", true},
+        {"169.254.1.1", true},
+        {"fd00::1", true},
+        {"fe80::1", true},
+        {"::ffff:10.0.0.1", true},
+        {"8.8.8.8", false},
+        {"9.255.255.255", false},
+        {"11.0.0.1", false},
+        {"172.15.255.254", false},
+        {"172.32.0.1", false},
+        {"192.167.1.1", false},
+        {"192.169.1.1", false},
+        {"100.64.0.1", false},
+        {"128.0.0.1", false},
+        {"2001:db8::1", false},
+        {"fec0::1", false},
+        {"::2", false},
+        {"::ffff:8.8.8.8", false},
+    };
+    static const char *const NO_ENVIRONMENT[] = {NULL};
+    struct config_source source = {
+        .path = "t.yml", .flavor = "dev", .text = SLICE("dev: {}"), .environment = NO_ENVIRONMENT};
+    struct strbuf problems = STRBUF_INIT;
+    struct config *c = NULL;
+
+    (void)state;
+    assert_int_equal(config_load(&source, &c, &problems), 0);
+    struct push_rules *rules = push_rules_new(config_list(c, OPT_PUSH_REPOSITORIES),
+                                              config_list(c, OPT_PUSH_NETWORKS), false);
+    for (size_t i = 0; i < N_ROWS(ROWS); i++) {
+        struct network peer;
+        assert_int_equal(network_parse(slice_of(ROWS[i].peer), &peer, NULL), 0);
+        enum push_verdict verdict = push_rules_judge(rules, SLICE("a/b"), &peer.base);
+        if (verdict != (ROWS[i].is_near ? PUSH_ALLOWED : PUSH_WRONG_NETWORK))
+            fail_msg("%s: %d", ROWS[i].peer, (int)verdict);
+    }
+    push_rules_free(&rules);
+    config_unref(&c);
+    strbuf_fini(&problems);
+}
+
 static void test_patterns(void **state)
 {
     static const struct {
@@ -105,6 +160,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_repositories),
         cmocka_unit_test(test_networks),
+        cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_patterns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

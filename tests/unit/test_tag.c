@@ -531,6 +531,39 @@ static void test_order(void **state)
     place_fini(&p);
 }
 
+/* The manifest of where the tag was is kept later than that of where it is now. */
+static void do_settle_late(void *arg)
+{
+    struct story *s = arg;
+    struct tags *ts = cache_tags(s->place->cache);
+    struct tag_record before = mirrored("before", 1, 1);
+
+    tags_note(ts, s->repo, s->tag, &before);
+    tags_note(ts, s->repo, s->tag, &s->record);
+    tags_settle(ts, s->repo, s->tag, &s->record);
+    tags_settle(ts, s->repo, s->tag, &before);
+}
+
+static void test_settle_late(void **state)
+{
+    struct place p;
+    struct tag_record found;
+
+    (void)state;
+    place_init(&p);
+    place_open(&p);
+    struct story s = {&p, REPO, TAG, .record = mirrored("now", 1, 1)};
+    place_run(&p, 0, do_settle_late, &s);
+    place_settle(&p);
+    assert_true(tags_find(cache_tags(p.cache), REPO, TAG, &found));
+    assert_record(&found, &s.record);
+    place_reopen(&p);
+    assert_int_equal(load(&p, REPO, TAG, &found), 0);
+    assert_record(&found, &s.record);
+    place_close(&p);
+    place_fini(&p);
+}
+
 #define N_PUSHES 40
 
 struct pushes {
@@ -610,7 +643,8 @@ int main(void)
         cmocka_unit_test(test_push),         cmocka_unit_test(test_push_over_absent),
         cmocka_unit_test(test_remove),       cmocka_unit_test(test_remove_digest),
         cmocka_unit_test(test_half),         cmocka_unit_test(test_bad_names),
-        cmocka_unit_test(test_order),        cmocka_unit_test(test_race),
+        cmocka_unit_test(test_order),        cmocka_unit_test(test_settle_late),
+        cmocka_unit_test(test_race),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

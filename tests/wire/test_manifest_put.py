@@ -121,6 +121,36 @@ def test_wrong_tag_parameters(make_mirror):
     assert pusher.tags(REPO) == []
 
 
+PATH_TRICKS = ["..", ".", "../../x", "..%2f..%2fx", "%2e%2e%2fx", "%2e%2e", "a/../../x", "a%5cb", "a%00", ".x", "-x",
+               "a\x7f", "_manifests/tags/x", "//x", "%c0%ae%c0%ae"]
+
+
+@pytest.mark.parametrize("where", ["tag", "parameter", "name"])
+@pytest.mark.parametrize("trick", PATH_TRICKS)
+def test_path_tricks(pusher, image, tmp_path, where, trick):
+    """What would be a path, or is no name, changes nothing on the disk, in the storage and beside it."""
+    put(pusher, image.manifest)
+
+    def everything():
+        return sorted(os.path.join(folder, name) for folder, names, files in os.walk(tmp_path) for name in names + files)
+    before = everything()
+    if where == "tag":
+        responses = [put(pusher, image.manifest, reference=trick),
+                     pusher.ask("DELETE", "/v2/%s/manifests/%s" % (REPO, trick))]
+    elif where == "parameter":
+        responses = [put(pusher, image.manifest, reference=reference, query="?tag=%s" % trick)
+                     for reference in (image.digest, "other")]
+    else:
+        repository = REPO + "/" + trick
+        responses = [put(pusher, image.manifest, repository=repository),
+                     pusher.ask("POST", "/v2/%s/blobs/uploads/" % repository, b""),
+                     pusher.ask("POST", "/v2/%s/blobs/uploads/?digest=%s" % (repository, digest_of(b"x")), b"x")]
+    for response in responses:
+        assert response.status in (400, 404, 405), response.head
+    assert everything() == before
+    assert pusher.tags(REPO) == ["latest"]
+
+
 def test_sha512(home, pusher, image):
     digest = digest_of(image.manifest, "sha512")
     response = put(pusher, image.manifest, reference=digest, query="?tag=latest")

@@ -392,7 +392,7 @@ list-fuzz-targets:
 	@for program in $(FUZZ_TARGETS); do echo $$program; done
 
 EXTRA_DIST += tests/run tests/lint tests/conftest.py tests/pytest.ini tests/lib tests/data tests/wire tests/faults tests/e2e tests/conformance \
-	tests/lib/power.c tests/fuzz/corpus \
+	tests/lib/clock.c tests/lib/power.c tests/fuzz/corpus \
 	tests/bench/run tests/bench/content.py tests/bench/measure.py tests/bench/servers.py tests/bench/table.py \
 	tests/bench/works.py tests/bench/works_push.py
 

@@ -328,8 +328,8 @@ static void on_told(void *arg, struct flight *f, bool is_first)
     }
 }
 
-/* The upstream takes too long for a client that can be told something. The question goes on; others
- * do not wait for it either. */
+/* The upstream takes too long. The question goes on; of those that can be told something, others do
+ * not wait for it either. */
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct referrers_wait *w = arg;
@@ -337,17 +337,24 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
     (void)fd, (void)what;
     stop_timer(w);
-    resolve_note_silence(w->api->resolver, repo_of(w));
-    referrers_ask_hold(w->api, repo_of(w), &w->subject);
-    if (w->txn && flights_leave(w->api->referrers_asked, &w->waiter, n_max)) {
+    if (w->is_known) {
+        resolve_note_silence(w->api->resolver, repo_of(w));
+        referrers_ask_hold(w->api, repo_of(w), &w->subject);
+    }
+    if (!w->txn || !flights_leave(w->api->referrers_asked, &w->waiter, n_max))
+        return;
+    if (w->is_known) {
         w->origin = API_ORIGIN_STALE;
         list(w);
+    } else {
+        refuse(w, API_ERROR_TIMEOUT, 0);
     }
 }
 
 static void start_timer(struct referrers_wait *w)
 {
-    unsigned wait_ms = api_settings_now(w->api)->stale_wait_ms;
+    const struct api_settings *s = api_settings_now(w->api);
+    unsigned wait_ms = w->is_known ? s->stale_wait_ms : s->miss_wait_ms;
     struct timeval tv = {wait_ms / 1000, (suseconds_t)(wait_ms % 1000) * 1000};
 
     w->timer = evtimer_new(worker_event_base(worker_current()), on_timer, w);
@@ -361,8 +368,7 @@ static void ask(struct referrers_wait *w)
     w->has_asked = true;
     w->waiter.done = on_told;
     w->waiter.arg = w;
-    if (w->is_known)
-        start_timer(w);
+    start_timer(w);
     referrers_ask(w->api, repo_of(w), &w->subject, &w->waiter);
 }
 

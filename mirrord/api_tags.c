@@ -278,7 +278,7 @@ static struct slice repo_of(const struct tags_wait *w)
     return (struct slice){w->repo, w->repo_len};
 }
 
-/* The upstream takes too long for a client that can be told what is here. */
+/* The upstream takes too long for a client that can be told what is here, or for any. */
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct tags_wait *w = arg;
@@ -289,7 +289,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     if (!w->fetch)
         return;
     fetch_cancel(&w->fetch);
-    resolve_note_silence(w->api->resolver, repo_of(w));
+    if (w->list)
+        resolve_note_silence(w->api->resolver, repo_of(w));
     w->is_asked = true;
     w->error = API_ERROR_TIMEOUT;
     maybe_merge(w);
@@ -297,7 +298,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 static void start_timer(struct tags_wait *w)
 {
-    unsigned wait_ms = api_settings_now(w->api)->stale_wait_ms;
+    const struct api_settings *s = api_settings_now(w->api);
+    unsigned wait_ms = w->list ? s->stale_wait_ms : s->miss_wait_ms;
     struct timeval tv = {wait_ms / 1000, (suseconds_t)(wait_ms % 1000) * 1000};
 
     w->timer = evtimer_new(worker_event_base(worker_current()), on_timer, w);
@@ -314,7 +316,7 @@ static void on_listed(void *arg, int rc, struct repo_names *list)
     w->list = rc == 0 ? list : NULL;
     if (w->is_postponed && !w->list)
         ask_upstream(w);
-    else if (w->list && w->fetch)
+    if (w->fetch && w->txn)
         start_timer(w);
     maybe_merge(w);
 }

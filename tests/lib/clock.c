@@ -1,7 +1,7 @@
 /*
  * Preloaded into the daemon by tests/lib/clock.py: the wall clock is as many seconds off as the
- * file says that CLOCK_FILE names, from one moment to the next. The monotonic clock is as it is, and
- * so are the times that the file system writes.
+ * file says that CLOCK_FILE names, from one moment to the next. The monotonic clock is as it is,
+ * and so are the times that the file system writes.
  */
 #include <dlfcn.h>
 #include <fcntl.h>

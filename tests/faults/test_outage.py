@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from lib import faults, rawhttp, volume
-from lib.images import OCI_INDEX, OCI_MANIFEST, Index, digest_of, simple
+from lib.images import OCI_MANIFEST, Index, digest_of, simple
 from lib.mirror import blob_path, manifest_path
 from lib.pushing import Pusher
 from lib.waiting import wait_until

@@ -15,6 +15,10 @@ base_libbase_a_SOURCES = \
 	base/log.c base/log.h \
 	base/metric.c base/metric.h base/metric.def \
 	base/pool.c base/pool.h \
+	base/redis.c base/redis.h base/redis_private.h \
+	base/redis_feed.c base/redis_feed.h \
+	base/redis_link.c base/redis_link.h \
+	base/redis_names.c base/redis_names.h \
 	base/slice.c base/slice.h \
 	base/strbuf.c base/strbuf.h \
 	base/thread.c base/thread.h \

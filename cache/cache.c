@@ -9,13 +9,22 @@
 #include "base/alloc.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "base/redis.h"
 #include "cache/cache_private.h"
 #include "cache/disk.h"
 #include "cache/gc_private.h"
+#include "cache/link.h"
+#include "cache/meta.h"
+#include "cache/news.h"
+#include "cache/tag.h"
 
 struct cache {
     struct layout *layout;
     struct errands *errands;
+    struct redis *redis, *redis_objects; /* NULL: none */
+    struct meta *meta;
+    struct meta *objects; /* NULL: none */
+    struct news *news;    /* NULL: none */
     struct vouches *vouches;
     struct store *store;
     struct fills *fills;
@@ -73,6 +82,102 @@ static struct gc *make_gc(struct cache *c, const struct cache_config *config)
     return gc_new(&place, c->errands, config->gc_batch);
 }
 
+/* --- other processes -------------------------------------------------------------------------- */
+
+static void on_news(void *arg, enum news_kind kind, struct slice repo, struct slice name)
+{
+    struct cache *c = arg;
+    struct digest d;
+
+    if (kind == NEWS_TAG)
+        tags_doubt(c->tags, repo, name);
+    else if (digest_parse(name, &d))
+        links_doubt(c->links, kind == NEWS_LAYER ? LINK_LAYER : LINK_REVISION, repo, &d);
+}
+
+static void on_doubt(void *arg)
+{
+    struct cache *c = arg;
+
+    tags_doubt_all(c->tags);
+    links_doubt_all(c->links);
+}
+
+static void on_distrust(void *arg, int64_t until_s)
+{
+    struct cache *c = arg;
+
+    tags_distrust(c->tags, until_s);
+}
+
+static const struct news_ops NEWS_OPS = {on_news, on_doubt, on_distrust};
+
+static void on_lost(void *arg)
+{
+    struct cache *c = arg;
+
+    news_note_lost(c->news);
+}
+
+static void make_shared(struct cache *c, const struct cache_config *config)
+{
+    const char *first = config->redis_prefix ? config->redis_prefix : "";
+    const char *scope = config->redis_scope ? config->redis_scope : "";
+    char *prefix = xasprintf("%s:1:%s:", first, scope);
+    char *objects = xasprintf("%s:1:", first);
+    char *channel = xasprintf("%s:1:news", first);
+
+    c->redis = config->redis;
+    c->redis_objects = config->redis_objects;
+    if (c->redis) {
+        c->meta = meta_redis_new(META_TAGS, c->redis, prefix);
+        meta_on_lost(c->meta, on_lost, c);
+        c->news = news_new(c->redis, channel, config->redis_unheard_ms);
+        news_set_ops(c->news, &NEWS_OPS, c);
+    } else {
+        c->meta = meta_memory_new(META_TAGS, config->manifest_memory_bytes / 64);
+    }
+    if (c->redis_objects)
+        c->objects = meta_redis_new(META_OBJECTS, c->redis_objects, objects);
+    free(prefix);
+    free(objects);
+    free(channel);
+}
+
+void cache_open_here(struct cache *c)
+{
+    if (c->redis)
+        redis_open_here(c->redis);
+    if (c->redis_objects)
+        redis_open_here(c->redis_objects);
+    if (c->redis && redis_herald(c->redis) == worker_current())
+        news_open_here(c->news);
+}
+
+void cache_close_here(struct cache *c)
+{
+    if (c->redis && redis_herald(c->redis) == worker_current())
+        news_close_here(c->news);
+    if (c->redis)
+        redis_close_here(c->redis);
+    if (c->redis_objects)
+        redis_close_here(c->redis_objects);
+}
+
+void cache_print_shared_json(const struct cache *c, struct strbuf *out)
+{
+    if (c->redis) {
+        strbuf_add_str(out, ",\"cache\":");
+        redis_print_json(c->redis, out);
+    }
+    if (c->redis_objects) {
+        strbuf_add_str(out, ",\"cache_lru\":");
+        redis_print_json(c->redis_objects, out);
+    }
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+
 int cache_open(const struct cache_config *config, struct cache **out, struct error *err)
 {
     struct error why;
@@ -91,10 +196,18 @@ int cache_open(const struct cache_config *config, struct cache **out, struct err
     c->store = store_new(layout, c->errands, c->vouches, config);
     c->fills = fills_new(layout, c->errands, c->store, config);
     /* Bodies are larger than records and links, and there are fewer of them. */
-    c->links = links_new(layout, c->errands, config->manifest_memory_bytes / 8);
-    struct manifest_tools tools = {c->errands, c->store, c->links, c->vouches};
+    make_shared(c, config);
+    c->links = links_new(layout, c->errands, config->manifest_memory_bytes / 8, c->news);
+    struct manifest_tools tools = {.errands = c->errands,
+                                   .store = c->store,
+                                   .links = c->links,
+                                   .vouches = c->vouches,
+                                   .meta = c->meta,
+                                   .objects = c->objects,
+                                   .object_max_bytes = config->redis_object_max_bytes};
     c->manifests = manifests_new(&tools, config->manifest_memory_bytes / 8 * 5);
-    c->tags = tags_new(layout, c->errands, config->manifest_memory_bytes / 32 * 7);
+    c->tags =
+        tags_new(layout, c->errands, config->manifest_memory_bytes / 64 * 13, c->meta, c->news);
     c->repos = repos_new(layout, c->errands);
     c->referrers = referrers_new(layout, c->errands, config->manifest_memory_bytes / 32);
     c->uploads = uploads_new(layout, c->errands, c->store, c->links, c->vouches, config);
@@ -129,6 +242,9 @@ void cache_close(struct cache **cc)
     /* Closing the last descriptors may have become errands. */
     errands_wait(c->errands);
     errands_free(&c->errands);
+    meta_free(&c->meta);
+    meta_free(&c->objects);
+    news_free(&c->news);
     vouches_free(&c->vouches);
     storage_lock_free(&c->lock);
     layout_free(&c->layout);

@@ -24,8 +24,10 @@
 
 #include "base/error.h"
 #include "base/pool.h"
+#include "base/strbuf.h"
 
 struct cache;
+struct redis;
 struct store;
 struct fills;
 struct manifests;
@@ -51,10 +53,23 @@ struct cache_config {
     unsigned uploads_open_max;    /* idle ones beyond that are closed, to be opened again */
     unsigned gc_grace_s;          /* nothing younger, or vouched for since, is garbage */
     unsigned gc_batch;            /* files the collector looks at in one go */
+    /* Shared caches; they outlive the cache. */
+    struct redis *redis;           /* tags and facts; NULL: this process' memory */
+    struct redis *redis_objects;   /* small objects; NULL: not shared */
+    const char *redis_prefix;      /* of all keys; with redis or redis_objects */
+    const char *redis_scope;       /* what else must be the same where tags are shared */
+    unsigned redis_unheard_ms;     /* without news what is remembered is read again after this */
+    size_t redis_object_max_bytes; /* of one small object */
 };
 
 /* Makes the folders; does not walk them. Blocking: call at start, before the loops run. */
 int cache_open(const struct cache_config *config, struct cache **out, struct error *err);
+/* On every worker, before and after its work: connects to the shared caches, and ends that. On the
+ * herald of config.redis also what other processes change is heard. */
+void cache_open_here(struct cache *c);
+void cache_close_here(struct cache *c);
+/* Any thread: appends members of a JSON object, each after a comma: how the shared caches are. */
+void cache_print_shared_json(const struct cache *c, struct strbuf *out);
 /* Blocks until nothing of the cache runs off the loop or is on its way home. Not on a worker's
  * thread. Call it when the work is over and before workers end: an errand that comes home needs its
  * worker. */

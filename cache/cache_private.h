@@ -9,6 +9,9 @@
 #include "cache/errand.h"
 #include "cache/layout.h"
 
+struct meta;
+struct news;
+
 struct vouches *vouches_new(const struct layout *l, unsigned grace_s);
 void vouches_free(struct vouches **vs);
 
@@ -32,14 +35,21 @@ struct manifest_tools {
     struct store *store;
     struct links *links;
     struct vouches *vouches;
+    struct meta *meta;    /* facts */
+    struct meta *objects; /* bodies; NULL: not shared */
+    size_t object_max_bytes;
 };
 struct manifests *manifests_new(const struct manifest_tools *tools, size_t memory_bytes);
 void manifests_free(struct manifests **ms);
 
-struct links *links_new(struct layout *l, struct errands *errands, size_t memory_bytes);
+/* news may be NULL. */
+struct links *links_new(struct layout *l, struct errands *errands, size_t memory_bytes,
+                        struct news *news);
 void links_free(struct links **ls);
 
-struct tags *tags_new(struct layout *l, struct errands *errands, size_t memory_bytes);
+/* meta is used when it is shared; both may be NULL. */
+struct tags *tags_new(struct layout *l, struct errands *errands, size_t memory_bytes,
+                      struct meta *meta, struct news *news);
 void tags_free(struct tags **ts);
 
 struct repos *repos_new(struct layout *l, struct errands *errands);

@@ -13,8 +13,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cache/cache_private.h"
+#include "cache/doubts.h"
 #include "cache/link_file.h"
 #include "cache/lru.h"
+#include "cache/news.h"
 
 #define N_SHARDS 8
 #define N_STRIPES 64
@@ -24,6 +26,7 @@
 struct entry {
     struct lru_item item; /* first */
     enum link_kind kind;
+    uint32_t doubts; /* when the storage was read, or written */
     struct origin origin;
     struct digest digest;
     size_t n_repo;
@@ -43,6 +46,8 @@ struct links {
     struct layout *layout;
     struct errands *errands;
     struct lru *lru;
+    struct news *news; /* NULL: nobody to tell */
+    struct doubts doubts;
     /* Held over work on a link's files and its place in memory, so that both say the same after
      * any mix of adding, loading and removing. Pool threads only. */
     pthread_mutex_t stripes[N_STRIPES];
@@ -81,9 +86,20 @@ static bool entry_has_key(const struct lru_item *it, const void *key)
            slice_equal((struct slice){e->repo, e->n_repo}, name->repo);
 }
 
+/* What is looked for, and where to. */
+struct finding {
+    const struct links *links;
+    struct origin *out;
+};
+
 static bool entry_take(struct lru_item *it, void *out)
 {
-    *(struct origin *)out = ((struct entry *)it)->origin;
+    const struct entry *e = (const struct entry *)it;
+    const struct finding *f = out;
+
+    if (doubts_now(&f->links->doubts, it->hash) != e->doubts)
+        return false;
+    *f->out = e->origin;
     return true;
 }
 
@@ -98,27 +114,33 @@ static const struct lru_kind ENTRIES = {
     .drop = entry_drop,
 };
 
-/* is_news: replaces what is remembered. */
+/* doubts: from before the storage was read or written. is_news: replaces what is remembered. */
 static void remember(struct links *ls, const struct link_name *name, const struct origin *origin,
-                     bool is_news)
+                     uint32_t doubts, bool is_news)
 {
+    struct origin known;
     size_t bytes = sizeof(struct entry) + name->repo.len;
     struct entry *e = xcalloc(1, bytes);
 
     e->kind = name->kind;
+    e->doubts = doubts;
     e->origin = *origin;
     e->digest = *name->digest;
     e->n_repo = name->repo.len;
     memcpy(e->repo, name->repo.ptr, name->repo.len);
-    if (is_news)
+    /* What is there and in doubt is replaced as well. */
+    if (is_news || !links_find_origin(ls, name->kind, name->repo, name->digest, &known))
         lru_put(ls->lru, &e->item, hash_of(name), name, bytes);
     else
         lru_put_new(ls->lru, &e->item, hash_of(name), name, bytes);
 }
 
-struct links *links_new(struct layout *l, struct errands *errands, size_t memory_bytes)
+struct links *links_new(struct layout *l, struct errands *errands, size_t memory_bytes,
+                        struct news *news)
 {
     struct links *ls = xcalloc(1, sizeof(*ls));
+
+    ls->news = news;
 
     ls->layout = l;
     ls->errands = errands;
@@ -154,8 +176,37 @@ bool links_find_origin(struct links *ls, enum link_kind kind, struct slice repo,
                        const struct digest *d, struct origin *out)
 {
     struct link_name name = {kind, repo, d};
+    struct finding finding = {ls, out};
 
-    return lru_find(ls->lru, hash_of(&name), &name, out);
+    return lru_find(ls->lru, hash_of(&name), &name, &finding);
+}
+
+/* --- other processes -------------------------------------------------------------------------- */
+
+static uint32_t doubts_of(const struct links *ls, const struct link_name *name)
+{
+    return doubts_now(&ls->doubts, hash_of(name));
+}
+
+static void tell(struct links *ls, const struct link_name *name)
+{
+    char digest[DIGEST_TEXT_SIZE];
+    size_t n = digest_format(name->digest, digest);
+
+    news_tell(ls->news, name->kind == LINK_LAYER ? NEWS_LAYER : NEWS_REVISION, name->repo,
+              (struct slice){digest, n});
+}
+
+void links_doubt(struct links *ls, enum link_kind kind, struct slice repo, const struct digest *d)
+{
+    struct link_name name = {kind, repo, d};
+
+    doubts_raise(&ls->doubts, hash_of(&name));
+}
+
+void links_doubt_all(struct links *ls)
+{
+    doubts_raise_all(&ls->doubts);
 }
 
 /* --- what is being asked ---------------------------------------------------------------------- */
@@ -240,11 +291,12 @@ int links_load_now(struct links *ls, enum link_kind kind, struct slice repo, con
 
     if (!layout_repo_is_valid(repo))
         return -ENOENT;
+    uint32_t doubts = doubts_of(ls, &name);
     if (!links_find_origin(ls, kind, repo, d, &origin)) {
         pthread_mutex_lock(stripe_of(ls, &name));
         rc = link_file_load(ls->layout, &name, &origin);
         if (rc == 0)
-            remember(ls, &name, &origin, false);
+            remember(ls, &name, &origin, doubts, false);
         pthread_mutex_unlock(stripe_of(ls, &name));
     }
     if (rc == 0 && out)
@@ -257,14 +309,18 @@ static int add_now(struct links *ls, const struct link_name *name, const struct 
                    struct slice media_type, struct error *err)
 {
     struct origin now = *origin;
+    uint32_t doubts = doubts_of(ls, name);
 
     if (!layout_repo_is_valid(name->repo))
         return error_set(err, -EINVAL, "repository name not usable");
     pthread_mutex_lock(stripe_of(ls, name));
     int rc = link_file_add(ls->layout, name, media_type, &now, err);
     if (rc == 0)
-        remember(ls, name, &now, true);
+        remember(ls, name, &now, doubts, true);
     pthread_mutex_unlock(stripe_of(ls, name));
+    /* Others may remember where it came from before. */
+    if (rc == 0 && origin->is_pushed && name->kind == LINK_REVISION)
+        tell(ls, name);
     return rc;
 }
 
@@ -300,6 +356,7 @@ int links_remove_now(struct links *ls, enum link_kind kind, struct slice repo,
     /* Whatever happened: the storage is asked next time. */
     lru_remove(ls->lru, hash_of(&name), &name);
     pthread_mutex_unlock(stripe_of(ls, &name));
+    tell(ls, &name);
     return rc;
 }
 
@@ -384,7 +441,7 @@ void links_note(struct links *ls, enum link_kind kind, struct slice repo, const 
     struct origin origin = mirrored_now(upstream);
 
     if (layout_repo_is_valid(repo))
-        remember(ls, &name, &origin, false);
+        remember(ls, &name, &origin, doubts_of(ls, &name), false);
 }
 
 void links_add(struct links *ls, struct slice repo, const struct digest *d, const char *upstream)
@@ -396,6 +453,6 @@ void links_add(struct links *ls, struct slice repo, const struct digest *d, cons
     struct story *s = story_new(ls, LINK_LAYER, repo, d);
     struct link_name name = {LINK_LAYER, repo, d};
     s->origin = mirrored_now(upstream);
-    remember(ls, &name, &s->origin, false);
+    remember(ls, &name, &s->origin, doubts_of(ls, &name), false);
     errand_submit(ls->errands, &s->errand, do_add, NULL);
 }

@@ -62,6 +62,11 @@ void links_note(struct links *ls, enum link_kind kind, struct slice repo, const 
 int links_remove_now(struct links *ls, enum link_kind kind, struct slice repo,
                      const struct digest *d, struct error *err);
 
+/* Another process has changed this link, or may have changed any: the storage is asked again. Any
+ * thread. */
+void links_doubt(struct links *ls, enum link_kind kind, struct slice repo, const struct digest *d);
+void links_doubt_all(struct links *ls);
+
 /* Pool threads. The media type a revision's record tells, appended to *out; perhaps nothing. */
 void links_media_type_now(struct links *ls, struct slice repo, const struct digest *d,
                           struct strbuf *out);

@@ -5,6 +5,7 @@ cache_libcache_a_SOURCES = \
 	cache/digest_file.c cache/digest_file.h \
 	cache/digest_search.c cache/digest_search.h \
 	cache/disk.c cache/disk.h \
+	cache/doubts.c cache/doubts.h \
 	cache/errand.c cache/errand.h \
 	cache/fill.c cache/fill.h cache/fill_private.h \
 	cache/fill_file.c cache/fill_file.h \
@@ -27,7 +28,11 @@ cache_libcache_a_SOURCES = \
 	cache/manifest.c cache/manifest.h \
 	cache/manifest_scan.c cache/manifest_scan.h \
 	cache/manifest_type.c cache/manifest_type.h \
+	cache/meta.c cache/meta.h cache/meta_private.h \
+	cache/meta_memory.c cache/meta_redis.c \
+	cache/meta_value.c cache/meta_value.h \
 	cache/names.c cache/names.h \
+	cache/news.c cache/news.h \
 	cache/open_files.c cache/open_files.h \
 	cache/origin.c cache/origin.h \
 	cache/referrer_entry.c cache/referrer_entry.h \
@@ -46,6 +51,7 @@ cache_libcache_a_SOURCES = \
 	cache/tag_file.c cache/tag_file.h \
 	cache/tag_front.c cache/tag_front.h \
 	cache/tag_private.h \
+	cache/tag_share.c \
 	cache/tag_write.c \
 	cache/upload.c cache/upload.h cache/upload_private.h \
 	cache/upload_file.c cache/upload_file.h \

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,10 +19,16 @@
 #include "cache/lru.h"
 #include "cache/manifest_scan.h"
 #include "cache/manifest_type.h"
+#include "cache/meta.h"
+#include "cache/meta_value.h"
 #include "cache/store.h"
 #include "cache/vouch.h"
 
 #define N_SHARDS 8
+#define KEY_BYTES (8 + DIGEST_TEXT_SIZE)
+#define FACTS_TTL_S                                                                                \
+    604800                 /* they do not change; this only cleans up a Redis that evicts nothing  \
+                            */
 #define SCAN_DEPTH_MAX 512 /* of what is mirrored; deeper ones are kept all the same */
 
 struct manifest {
@@ -52,6 +59,8 @@ struct story {
     struct digest digest;
     size_t max_bytes;
     struct manifest *manifest;
+    char *body; /* from the shared cache; NULL: none */
+    size_t n_body;
     struct origin origin; /* of one being kept */
     int rc;
     manifest_load_fn loaded;
@@ -150,7 +159,7 @@ struct manifests *manifests_new(const struct manifest_tools *tools, size_t memor
 {
     struct manifests *ms = xcalloc(1, sizeof(*ms));
 
-    CHECK(tools->errands && tools->store && tools->links && tools->vouches);
+    CHECK(tools->errands && tools->store && tools->links && tools->vouches && tools->meta);
     ms->tools = *tools;
     ms->lru = lru_new(&ENTRIES, memory_bytes, N_SHARDS);
     return ms;
@@ -199,6 +208,7 @@ static struct story *story_new(struct manifests *ms, struct slice repo, const st
 static void story_free(struct story *s)
 {
     manifest_unref(&s->manifest);
+    free(s->body);
     free(s->repo);
     free(s);
 }
@@ -215,9 +225,18 @@ static int refuse_wrong(struct story *s)
     return -ENOENT;
 }
 
-static int read_body(struct story *s, struct blob *b, char *body, size_t n)
+static void make_manifest(struct story *s, const char *body, size_t n)
 {
     struct strbuf type = STRBUF_INIT;
+
+    links_media_type_now(s->manifests->tools.links, slice_of(s->repo), &s->digest, &type);
+    s->manifest =
+        manifest_new(&s->digest, (struct slice){type.ptr, type.len}, (struct slice){body, n});
+    strbuf_fini(&type);
+}
+
+static int read_body(struct story *s, struct blob *b, char *body, size_t n)
+{
     struct digest found;
     int rc = n > 0 ? disk_pread(blob_fd(b), body, n, 0) : 0;
 
@@ -227,10 +246,7 @@ static int read_body(struct story *s, struct blob *b, char *body, size_t n)
         return refuse_wrong(s);
     if (rc < 0)
         return rc;
-    links_media_type_now(s->manifests->tools.links, slice_of(s->repo), &s->digest, &type);
-    s->manifest =
-        manifest_new(&s->digest, (struct slice){type.ptr, type.len}, (struct slice){body, n});
-    strbuf_fini(&type);
+    make_manifest(s, body, n);
     return 0;
 }
 
@@ -253,6 +269,63 @@ static int load_from_store(struct story *s)
     return rc;
 }
 
+/* --- the shared cache of small objects -------------------------------------------------------- */
+
+static struct slice object_key(const struct digest *d, char text[KEY_BYTES])
+{
+    size_t n = (size_t)snprintf(text, KEY_BYTES, "blob:");
+
+    return (struct slice){text, n + digest_format(d, text + n)};
+}
+
+static void share_body(struct manifests *ms, const struct manifest *m)
+{
+    char text[KEY_BYTES];
+
+    if (ms->tools.objects && m->body.len > 0 && m->body.len <= ms->tools.object_max_bytes)
+        meta_put(ms->tools.objects, object_key(&m->digest, text), m->body, 0);
+}
+
+/* Pool threads: what came from there is used when it is what it should be. */
+static bool use_shared(struct story *s)
+{
+    struct digest found;
+    char text[KEY_BYTES];
+
+    if (!s->body)
+        return false;
+    digest_of(s->digest.alg, s->body, s->n_body, &found);
+    if (!digest_equal(&found, &s->digest)) {
+        meta_refuse(s->manifests->tools.objects, object_key(&s->digest, text));
+        return false;
+    }
+    make_manifest(s, s->body, s->n_body);
+    remember(s->manifests, s->manifest);
+    return true;
+}
+
+static void do_load(struct errand *e);
+static void on_loaded(struct errand *e);
+
+static void on_shared(void *arg, int rc, struct slice value)
+{
+    struct story *s = arg;
+
+    if (rc == 0 && value.len > 0 && value.len <= s->max_bytes) {
+        s->body = xmemdup0(value.ptr, value.len);
+        s->n_body = value.len;
+    }
+    errand_submit(s->manifests->tools.errands, &s->errand, do_load, on_loaded);
+}
+
+static int get_shared(struct story *s)
+{
+    char text[KEY_BYTES];
+    struct meta *objects = s->manifests->tools.objects;
+
+    return objects ? meta_get(objects, object_key(&s->digest, text), on_shared, s) : -ENOENT;
+}
+
 static void do_load(struct errand *e)
 {
     struct story *s = (struct story *)e;
@@ -260,9 +333,13 @@ static void do_load(struct errand *e)
     s->manifest = manifests_find(s->manifests, &s->digest);
     if (s->manifest)
         return;
+    if (use_shared(s))
+        return;
     s->rc = load_from_store(s);
-    if (s->rc == 0)
+    if (s->rc == 0) {
         remember(s->manifests, s->manifest);
+        share_body(s->manifests, s->manifest);
+    }
 }
 
 static void on_loaded(struct errand *e)
@@ -283,7 +360,65 @@ void manifests_load(struct manifests *ms, struct slice repo, const struct digest
 
     s->loaded = done;
     s->max_bytes = max_bytes;
-    errand_submit(ms->tools.errands, &s->errand, do_load, on_loaded);
+    if (get_shared(s) < 0)
+        errand_submit(ms->tools.errands, &s->errand, do_load, on_loaded);
+}
+
+/* --- facts ------------------------------------------------------------------------------------ */
+
+/* One who asked. */
+struct facts_story {
+    struct manifests *manifests;
+    struct digest digest;
+    manifest_facts_fn done;
+    void *arg;
+};
+
+static struct slice facts_key(const struct digest *d, char text[KEY_BYTES])
+{
+    size_t n = (size_t)snprintf(text, KEY_BYTES, "facts:");
+
+    return (struct slice){text, n + digest_format(d, text + n)};
+}
+
+static void on_facts(void *arg, int rc, struct slice value)
+{
+    struct facts_story *s = arg;
+    struct meta_facts facts;
+    char text[KEY_BYTES];
+
+    if (rc == 0 && !meta_value_parse_facts(value, &facts)) {
+        meta_refuse(s->manifests->tools.meta, facts_key(&s->digest, text));
+        rc = -EBADMSG;
+    }
+    s->done(s->arg, rc, rc == 0 ? &facts : NULL);
+    free(s);
+}
+
+int manifests_find_facts(struct manifests *ms, const struct digest *d, manifest_facts_fn done,
+                         void *arg)
+{
+    struct facts_story *s = xmalloc(sizeof(*s));
+    char text[KEY_BYTES];
+
+    *s = (struct facts_story){ms, *d, done, arg};
+    int rc = meta_get(ms->tools.meta, facts_key(d, text), on_facts, s);
+    if (rc < 0)
+        free(s);
+    return rc;
+}
+
+void manifests_note_facts(struct manifests *ms, const struct digest *d,
+                          const struct meta_facts *facts)
+{
+    struct strbuf value = STRBUF_INIT;
+    char text[KEY_BYTES];
+
+    if (!manifest_type_is_valid(facts->media_type))
+        return;
+    meta_value_print_facts(facts, &value);
+    meta_put(ms->tools.meta, facts_key(d, text), (struct slice){value.ptr, value.len}, FACTS_TTL_S);
+    strbuf_fini(&value);
 }
 
 /* --- keeping ---------------------------------------------------------------------------------- */
@@ -397,6 +532,9 @@ void manifests_keep(struct manifests *ms, struct slice repo, struct manifest *m,
     s->origin =
         (struct origin){.upstream = origin_upstream(slice_of(upstream)), .at_s = clock_wall_s()};
     s->kept = done;
+    struct meta_facts facts = {m->body.len, m->media_type};
+    manifests_note_facts(ms, &m->digest, &facts);
+    share_body(ms, m);
     remember(ms, m);
     links_note(ms->tools.links, LINK_REVISION, repo, &m->digest, upstream);
     errand_submit(ms->tools.errands, &s->errand, do_keep, done ? on_kept : NULL);

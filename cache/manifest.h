@@ -30,11 +30,24 @@ struct manifest *manifests_find(struct manifests *ms, const struct digest *d);
 
 /* rc 0 with a reference, -ENOENT, or another negative errno; on the worker that asked. */
 typedef void (*manifest_load_fn)(void *arg, int rc, struct manifest *m);
-/* Memory, then (off the loop) the store. Anything in the store that is larger than max_bytes is
- * not a manifest: -EFBIG. The media type comes from the repository's record of the revision, else
- * from the body ("mediaType", or its shape). A worker's thread only. */
+/* Memory, then the shared cache of small objects if there is one, then (off the loop) the store.
+ * What another process has put into that cache is used when it has its digest. Anything in the
+ * store that is larger than max_bytes is not a manifest: -EFBIG. The media type comes from the
+ * repository's record of the revision, else from the body ("mediaType", or its shape). A worker's
+ * thread only. */
 void manifests_load(struct manifests *ms, struct slice repo, const struct digest *d,
                     size_t max_bytes, manifest_load_fn done, void *arg);
+
+/* What HEAD tells about a manifest that need not be here: from the metadata cache. rc 0 with facts
+ * (valid during the call), or a negative errno; on the worker that asked. */
+struct meta_facts;
+typedef void (*manifest_facts_fn)(void *arg, int rc, const struct meta_facts *facts);
+/* As meta_get (cache/meta.h): negative when nothing is known at once. A worker's thread only. */
+int manifests_find_facts(struct manifests *ms, const struct digest *d, manifest_facts_fn done,
+                         void *arg);
+/* An upstream said so. Any thread. */
+void manifests_note_facts(struct manifests *ms, const struct digest *d,
+                          const struct meta_facts *facts);
 
 /* Of a mirrored one. Puts it and its link into memory at once; off the loop into the store and the
  * repository (revision link, media type), durably; then links the blobs it references into the

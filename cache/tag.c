@@ -9,24 +9,31 @@
 #include "base/alloc.h"
 #include "base/check.h"
 #include "cache/cache_private.h"
+#include "cache/meta.h"
 #include "cache/tag_file.h"
 #include "cache/tag_private.h"
 
-/* One load under way. */
+/* One load under way: of the storage, and of what other processes say. */
 struct story {
     struct errand errand; /* first */
     struct tags *tags;
     char *repo;
     char *tag;
-    struct tag_record record;
+    unsigned n_waiting; /* of the two */
+    struct tag_record record, heard;
+    bool has_heard;
     int rc;
     tag_load_fn loaded;
     void *arg;
 };
 
-struct tags *tags_new(struct layout *l, struct errands *errands, size_t memory_bytes)
+struct tags *tags_new(struct layout *l, struct errands *errands, size_t memory_bytes,
+                      struct meta *meta, struct news *news)
 {
     struct tags *ts = xcalloc(1, sizeof(*ts));
+
+    ts->share.meta = meta && meta_is_shared(meta) ? meta : NULL;
+    ts->share.news = news;
 
     ts->layout = l;
     ts->errands = errands;
@@ -70,14 +77,22 @@ void tag_unlock_stripe(struct tags *ts, const struct tag_key *k)
 
 bool tags_find(struct tags *ts, struct slice repo, struct slice tag, struct tag_record *out)
 {
-    struct tag_key k = tag_front_key(repo, tag);
+    struct tag_key k = tag_front_key(ts->front, repo, tag);
 
     return tag_front_find(ts->front, &k, out);
 }
 
+bool tags_find_mirrored(struct tags *ts, struct slice repo, struct slice tag,
+                        struct tag_record *out)
+{
+    struct tag_key k = tag_front_key(ts->front, repo, tag);
+
+    return tag_front_last(ts->front, &k, out);
+}
+
 int tags_load_now(struct tags *ts, struct slice repo, struct slice tag, struct tag_record *out)
 {
-    struct tag_key k = tag_front_key(repo, tag);
+    struct tag_key k = tag_front_key(ts->front, repo, tag);
     struct tag_record record = {0};
     int rc = -ENOENT;
 
@@ -98,7 +113,7 @@ int tags_load_now(struct tags *ts, struct slice repo, struct slice tag, struct t
 
 int tags_read_now(struct tags *ts, struct slice repo, struct slice tag, struct tag_record *out)
 {
-    struct tag_key k = tag_front_key(repo, tag);
+    struct tag_key k = tag_front_key(ts->front, repo, tag);
     struct tag_record record = {0};
     int rc = -ENOENT;
 
@@ -120,25 +135,55 @@ static void do_load(struct errand *e)
     s->rc = tags_load_now(s->tags, slice_of(s->repo), slice_of(s->tag), &s->record);
 }
 
-static void on_loaded(struct errand *e)
+static struct tag_key key_of(const struct story *s)
 {
-    struct story *s = (struct story *)e;
+    return tag_front_key(s->tags->front, slice_of(s->repo), slice_of(s->tag));
+}
+
+/* Both are there. */
+static void tell(struct story *s)
+{
+    struct tag_key k = key_of(s);
+    bool is_younger = s->has_heard && (s->rc == 0 || s->rc == -ENOENT) &&
+                      tag_share_join(s->tags, &k, &s->rc, &s->record, &s->heard);
 
     CHECK(s->rc < 0 || s->record.is_pushed || s->record.mirrored != TAG_UNASKED);
-    s->loaded(s->arg, s->rc, s->rc == 0 ? &s->record : NULL);
+    s->loaded(s->arg, s->rc, s->rc == 0 ? &s->record : NULL, is_younger ? &s->heard : NULL);
     free(s->repo);
     free(s->tag);
     free(s);
 }
 
+static void on_loaded(struct errand *e)
+{
+    struct story *s = (struct story *)e;
+
+    if (--s->n_waiting == 0)
+        tell(s);
+}
+
+static void on_heard(void *arg, int rc, struct slice value)
+{
+    struct story *s = arg;
+    struct tag_key k = key_of(s);
+
+    s->has_heard = tag_share_read(s->tags, &k, rc, value, &s->heard);
+    if (--s->n_waiting == 0)
+        tell(s);
+}
+
 void tags_load(struct tags *ts, struct slice repo, struct slice tag, tag_load_fn done, void *arg)
 {
     struct story *s = xcalloc(1, sizeof(*s));
+    struct tag_key k = tag_front_key(ts->front, repo, tag);
 
     s->tags = ts;
     s->repo = xmemdup0(repo.ptr, repo.len);
     s->tag = xmemdup0(tag.ptr, tag.len);
     s->loaded = done;
     s->arg = arg;
+    s->n_waiting = 1;
+    if (tag_share_get(ts, &k, on_heard, s) == 0)
+        s->n_waiting++;
     errand_submit(ts->errands, &s->errand, do_load, on_loaded);
 }

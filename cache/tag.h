@@ -7,7 +7,9 @@
  * The memory front (sharded, LRU, bounded) answers the hot path; behind it stand slower tiers, the
  * last of which is the storage: _manifests/tags/<tag>/current/link as registry:2 writes it, with
  * the pushed digest if there is one, and beside it a file of ours that registry:2 ignores, with
- * both halves. Another tier (a shared Redis) fits between them without a change of this interface.
+ * both halves. Beside the storage stands what other processes have learned from the upstream, in
+ * a shared Redis: mirrored halves and absences only, and nothing that the storage would not do
+ * without (docs/design/redis.md).
  */
 #ifndef CACHE_TAG_H
 #define CACHE_TAG_H
@@ -39,14 +41,23 @@ struct tag_record {
     int64_t fetched_at_s; /* wall clock: when this digest was first seen under the tag */
     int64_t checked_at_s; /* wall clock: when it, or the absence, was last confirmed */
     const char *upstream; /* from origin_upstream(); NULL when not known */
+    bool is_heard;        /* for tags_put: another process said so, and need not be told */
 };
 
 /* Any thread, one short lock; the memory front only: false also when only one half is in memory.
  * hot */
 bool tags_find(struct tags *ts, struct slice repo, struct slice tag, struct tag_record *out);
 
-/* rc 0 with a record, -ENOENT, or another negative errno; on the worker that asked. */
-typedef void (*tag_load_fn)(void *arg, int rc, const struct tag_record *record);
+/* The mirrored half alone, whole record or not, as it was last noted here; the rest of *out is not
+ * touched. */
+bool tags_find_mirrored(struct tags *ts, struct slice repo, struct slice tag,
+                        struct tag_record *out);
+
+/* rc 0 with a record, -ENOENT, or another negative errno; on the worker that asked. heard: not
+ * NULL when another process has a mirrored half that is younger and has another digest, whose
+ * manifest need not be here: a caller that uses it puts it when it has that. */
+typedef void (*tag_load_fn)(void *arg, int rc, const struct tag_record *record,
+                            const struct tag_record *heard);
 /* Memory, then the slower tiers, off the loop. A worker's thread only. */
 void tags_load(struct tags *ts, struct slice repo, struct slice tag, tag_load_fn done, void *arg);
 
@@ -63,7 +74,16 @@ void tags_settle(struct tags *ts, struct slice repo, struct slice tag,
 void tags_put(struct tags *ts, struct slice repo, struct slice tag,
               const struct tag_record *record);
 
-/* Pool threads: the same as tags_load. */
+/* For how long other processes may know what was put here: until it is too old to be believed. Any
+ * thread. */
+void tags_set_ttls(struct tags *ts, unsigned ttl_s, unsigned negative_ttl_s);
+/* Another process has changed this tag, or may have changed any; what is in the shared cache since
+ * then or before may have been removed. Any thread. */
+void tags_doubt(struct tags *ts, struct slice repo, struct slice tag);
+void tags_doubt_all(struct tags *ts);
+void tags_distrust(struct tags *ts, int64_t until_s);
+
+/* Pool threads: the same as tags_load, but for what others say. */
 int tags_load_now(struct tags *ts, struct slice repo, struct slice tag, struct tag_record *out);
 /* Pool threads: the same, for those who look at many: what is in memory is not displaced. */
 int tags_read_now(struct tags *ts, struct slice repo, struct slice tag, struct tag_record *out);

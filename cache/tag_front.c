@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
+#include "cache/doubts.h"
 #include "cache/lru.h"
 
 #define N_SHARDS 8
@@ -14,21 +15,49 @@
 struct entry {
     struct lru_item item; /* first */
     struct tag_record record;
-    bool is_whole;     /* the pushed half is what the storage says */
-    bool is_unwritten; /* the mirrored half is not in the storage yet */
+    bool is_whole;            /* the pushed half is what the storage says */
+    bool is_unwritten;        /* the mirrored half is not in the storage yet */
+    uint32_t doubts;          /* when the storage was read */
+    uint32_t mirrored_doubts; /* when the mirrored half came */
     size_t n_repo, n_tag;
     char names[]; /* repository, then tag */
 };
 
 struct tag_front {
     struct lru *lru;
+    struct doubts doubts;
 };
 
-struct tag_key tag_front_key(struct slice repo, struct slice tag)
+/* What is looked for, and where to. */
+struct finding {
+    const struct tag_front *front;
+    struct tag_record *out;
+};
+
+/* A change of an entry. */
+struct deed {
+    const struct tag_front *front;
+    const struct tag_key *key;
+    struct tag_record *record;
+};
+
+struct tag_key tag_front_key(const struct tag_front *f, struct slice repo, struct slice tag)
 {
     uint64_t hash = lru_hash(repo.ptr, repo.len, tag.len);
 
-    return (struct tag_key){repo, tag, lru_hash(tag.ptr, tag.len, hash)};
+    hash = lru_hash(tag.ptr, tag.len, hash);
+    return (struct tag_key){repo, tag, hash, doubts_now(&f->doubts, hash)};
+}
+
+static bool is_doubted(const struct tag_front *f, const struct entry *e, uint32_t then)
+{
+    return doubts_now(&f->doubts, e->item.hash) != then;
+}
+
+/* The storage's mirrored half counts more than this one. */
+static bool is_mirrored_doubted(const struct tag_front *f, const struct entry *e)
+{
+    return !e->is_unwritten && is_doubted(f, e, e->mirrored_doubts);
 }
 
 static bool entry_has_key(const struct lru_item *it, const void *key)
@@ -44,10 +73,12 @@ static bool entry_has_key(const struct lru_item *it, const void *key)
 static bool entry_take(struct lru_item *it, void *out)
 {
     const struct entry *e = (const struct entry *)it;
+    const struct finding *f = out;
 
-    if (!e->is_whole || (!e->record.is_pushed && e->record.mirrored == TAG_UNASKED))
+    if (!e->is_whole || (!e->record.is_pushed && e->record.mirrored == TAG_UNASKED) ||
+        is_doubted(f->front, e, e->doubts))
         return false;
-    *(struct tag_record *)out = e->record;
+    *f->out = e->record;
     return true;
 }
 
@@ -81,7 +112,9 @@ void tag_front_free(struct tag_front **f)
 
 bool tag_front_find(struct tag_front *f, const struct tag_key *k, struct tag_record *out)
 {
-    return lru_find(f->lru, k->hash, k, out);
+    struct finding finding = {f, out};
+
+    return lru_find(f->lru, k->hash, k, &finding);
 }
 
 void tag_front_copy_mirrored(struct tag_record *out, const struct tag_record *from)
@@ -107,6 +140,8 @@ static void change_or_make(struct tag_front *f, const struct tag_key *k,
         e->n_tag = k->tag.len;
         memcpy(e->names, k->repo.ptr, k->repo.len);
         memcpy(e->names + k->repo.len, k->tag.ptr, k->tag.len);
+        e->item.hash = k->hash;
+        e->mirrored_doubts = k->doubts;
         change(&e->item, arg);
         /* Another thread may have been faster; and its entry may be gone again. */
         is_done = lru_put_new(f->lru, &e->item, k->hash, k, bytes) ||
@@ -114,16 +149,37 @@ static void change_or_make(struct tag_front *f, const struct tag_key *k,
     }
 }
 
-static void do_read_mirrored(struct lru_item *it, void *arg)
+static void do_read_last(struct lru_item *it, void *arg)
 {
     tag_front_copy_mirrored(arg, &((const struct entry *)it)->record);
+}
+
+bool tag_front_last(struct tag_front *f, const struct tag_key *k, struct tag_record *out)
+{
+    struct tag_record found = {0};
+
+    if (!lru_change(f->lru, k->hash, k, do_read_last, &found) || found.mirrored == TAG_UNASKED)
+        return false;
+    tag_front_copy_mirrored(out, &found);
+    return true;
+}
+
+static void do_read_mirrored(struct lru_item *it, void *arg)
+{
+    const struct entry *e = (const struct entry *)it;
+    const struct deed *deed = arg;
+
+    if (!is_mirrored_doubted(deed->front, e))
+        tag_front_copy_mirrored(deed->record, &e->record);
 }
 
 bool tag_front_mirrored(struct tag_front *f, const struct tag_key *k, struct tag_record *out)
 {
     struct tag_record found = {0};
 
-    if (!lru_change(f->lru, k->hash, k, do_read_mirrored, &found) || found.mirrored == TAG_UNASKED)
+    struct deed deed = {f, k, &found};
+
+    if (!lru_change(f->lru, k->hash, k, do_read_mirrored, &deed) || found.mirrored == TAG_UNASKED)
         return false;
     tag_front_copy_mirrored(out, &found);
     return true;
@@ -132,38 +188,58 @@ bool tag_front_mirrored(struct tag_front *f, const struct tag_key *k, struct tag
 static void do_note(struct lru_item *it, void *arg)
 {
     struct entry *e = (struct entry *)it;
-    const struct tag_record *record = arg;
+    const struct deed *deed = arg;
 
-    tag_front_copy_mirrored(&e->record, record);
-    e->is_unwritten = record->mirrored == TAG_MIRRORED;
+    tag_front_copy_mirrored(&e->record, deed->record);
+    e->mirrored_doubts = deed->key->doubts;
+    e->is_unwritten = deed->record->mirrored == TAG_MIRRORED;
 }
 
 void tag_front_note(struct tag_front *f, const struct tag_key *k, const struct tag_record *record)
 {
     struct tag_record copy = *record;
+    struct deed deed = {f, k, &copy};
 
     CHECK(record->mirrored != TAG_UNASKED);
-    change_or_make(f, k, do_note, &copy);
+    change_or_make(f, k, do_note, &deed);
 }
 
 static void do_join(struct lru_item *it, void *arg)
 {
     struct entry *e = (struct entry *)it;
-    struct tag_record *record = arg;
+    const struct deed *deed = arg;
+    struct tag_record *record = deed->record;
+    bool is_memory_only = e->record.mirrored == TAG_ABSENT && record->mirrored == TAG_UNASKED;
 
     e->record.is_pushed = record->is_pushed;
     e->record.pushed = record->pushed;
     e->record.pushed_at_s = record->pushed_at_s;
     e->is_whole = true;
-    if (e->record.mirrored == TAG_UNASKED)
+    e->doubts = deed->key->doubts;
+    if (e->record.mirrored == TAG_UNASKED ||
+        (is_mirrored_doubted(deed->front, e) && !is_memory_only)) {
         tag_front_copy_mirrored(&e->record, record);
+        e->mirrored_doubts = deed->key->doubts;
+    }
     *record = e->record;
+}
+
+void tag_front_doubt(struct tag_front *f, const struct tag_key *k)
+{
+    doubts_raise(&f->doubts, k->hash);
+}
+
+void tag_front_doubt_all(struct tag_front *f)
+{
+    doubts_raise_all(&f->doubts);
 }
 
 void tag_front_join(struct tag_front *f, const struct tag_key *k, struct tag_record *record)
 {
+    struct deed deed = {f, k, record};
+
     CHECK(record->mirrored != TAG_ABSENT);
-    change_or_make(f, k, do_join, record);
+    change_or_make(f, k, do_join, &deed);
 }
 
 static bool is_same_mirrored(const struct tag_record *a, const struct tag_record *b)

@@ -1,8 +1,10 @@
 /*
  * The memory front of the tags: whole records, and mirrored halves whose other half has not been
  * read from the storage yet (the record was displaced while the upstream was asked). Such a half is
- * not found before it has been joined with what the storage says. Any thread; one short lock per
- * shard; bounded in bytes.
+ * not found before it has been joined with what the storage says. The same holds for what another
+ * process may have changed: after a doubt, what the storage says counts again, but for a mirrored
+ * half that is younger than the doubt or not written yet. Any thread; one short lock per shard;
+ * bounded in bytes.
  */
 #ifndef CACHE_TAG_FRONT_H
 #define CACHE_TAG_FRONT_H
@@ -16,26 +18,34 @@
 
 struct tag_front;
 
+/* Made before the storage is read: what is joined under it is believed only while nobody has
+ * doubted since. */
 struct tag_key {
     struct slice repo;
     struct slice tag;
     uint64_t hash;
+    uint32_t doubts;
 };
 
-struct tag_key tag_front_key(struct slice repo, struct slice tag);
+struct tag_key tag_front_key(const struct tag_front *f, struct slice repo, struct slice tag);
 
 struct tag_front *tag_front_new(size_t memory_bytes);
 void tag_front_free(struct tag_front **f);
 
 /* A whole record with something in it. hot */
 bool tag_front_find(struct tag_front *f, const struct tag_key *k, struct tag_record *out);
-/* What the upstream said last, whole record or not; false when nothing is remembered of it. The
- * pushed half of *out is not touched. */
+/* What the upstream said last, doubted or not; false when nothing is remembered of it. The pushed
+ * half of *out is not touched. */
+bool tag_front_last(struct tag_front *f, const struct tag_key *k, struct tag_record *out);
+/* The same, but only where it counts more than what the storage says. */
 bool tag_front_mirrored(struct tag_front *f, const struct tag_key *k, struct tag_record *out);
 /* The upstream says so. */
 void tag_front_note(struct tag_front *f, const struct tag_key *k, const struct tag_record *record);
-/* *record is what the storage has. The front's mirrored half is younger and stays; without one the
- * storage's is taken. *record becomes what the front has now. */
+/* Other processes may have changed the tag, or any. */
+void tag_front_doubt(struct tag_front *f, const struct tag_key *k);
+void tag_front_doubt_all(struct tag_front *f);
+/* *record is what the storage has. The front's mirrored half is younger and stays; without one, or
+ * when it is in doubt, the storage's is taken. *record becomes what the front has now. */
 void tag_front_join(struct tag_front *f, const struct tag_key *k, struct tag_record *record);
 /* The mirrored half is forgotten if it is still this one (TAG_ABSENT: whenever it was). */
 void tag_front_drop_mirrored(struct tag_front *f, const struct tag_key *k,

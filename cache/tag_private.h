@@ -6,6 +6,7 @@
 #define CACHE_TAG_PRIVATE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "cache/errand.h"
 #include "cache/layout.h"
@@ -14,12 +15,25 @@
 
 #define TAG_STRIPES 64
 
+struct meta;
+struct news;
+
 struct tag_write;
+
+/* What other processes are told, and tell (tag_share.c). */
+struct tag_share {
+    struct meta *meta; /* shared; NULL: none */
+    struct news *news; /* NULL: none */
+    _Atomic unsigned ttl_s, negative_ttl_s;
+    /* Nothing that was confirmed by then is believed: it may have been removed here. */
+    _Atomic int64_t distrust_s;
+};
 
 struct tags {
     struct layout *layout;
     struct errands *errands;
     struct tag_front *front;
+    struct tag_share share;
     /* One per group of tags: who holds it may read a tag's file, change it, and tell the front. */
     pthread_mutex_t stripes[TAG_STRIPES];
     /* Mirrored halves are written by one errand after the other, so that what is newer is not
@@ -32,5 +46,22 @@ struct tags {
 bool tag_name_is_valid(const struct tag_key *k);
 void tag_lock_stripe(struct tags *ts, const struct tag_key *k);
 void tag_unlock_stripe(struct tags *ts, const struct tag_key *k);
+
+/* --- tag_share.c ------------------------------------------------------------------------------ */
+
+/* Any thread: the upstream said so; others need not ask. */
+void tag_share_put(struct tags *ts, const struct tag_key *k, const struct tag_record *record);
+/* Any thread: the mirrored half is gone here, and in the storage. */
+void tag_share_remove(struct tags *ts, const struct tag_key *k);
+/* rc of the look-up and its value as what others say: false when they say nothing that counts. */
+bool tag_share_read(struct tags *ts, const struct tag_key *k, int rc, struct slice value,
+                    struct tag_record *out);
+/* Asks what others say; as meta_get. */
+int tag_share_get(struct tags *ts, const struct tag_key *k,
+                  void (*done)(void *arg, int rc, struct slice value), void *arg);
+/* Brings together what the storage says (rc and *record) and what others say. True: *heard is
+ * younger and another digest, for the caller to choose. */
+bool tag_share_join(struct tags *ts, const struct tag_key *k, int *rc, struct tag_record *record,
+                    const struct tag_record *heard);
 
 #endif

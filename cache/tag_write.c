@@ -14,6 +14,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "cache/news.h"
 #include "cache/tag_file.h"
 #include "cache/tag_private.h"
 
@@ -50,7 +51,7 @@ static bool choose_locked(struct tags *ts, const struct tag_write *w, const stru
 
 static void write_one(struct tags *ts, const struct tag_write *w)
 {
-    struct tag_key k = tag_front_key(slice_of(w->repo), slice_of(w->tag));
+    struct tag_key k = tag_front_key(ts->front, slice_of(w->repo), slice_of(w->tag));
     struct tag_record record = {0}, theirs;
     struct error err;
 
@@ -97,7 +98,7 @@ static void do_write(struct errand *e)
 void tags_note(struct tags *ts, struct slice repo, struct slice tag,
                const struct tag_record *record)
 {
-    struct tag_key k = tag_front_key(repo, tag);
+    struct tag_key k = tag_front_key(ts->front, repo, tag);
 
     tag_front_note(ts->front, &k, record);
 }
@@ -120,24 +121,34 @@ static void queue_write(struct tags *ts, const struct tag_key *k, const struct t
     pthread_mutex_unlock(&ts->lock);
 }
 
+/* What one of them said is known to all. */
+static void tell_others(struct tags *ts, const struct tag_key *k, const struct tag_record *record)
+{
+    if (!record->is_heard)
+        tag_share_put(ts, k, record);
+}
+
 void tags_put(struct tags *ts, struct slice repo, struct slice tag, const struct tag_record *record)
 {
-    struct tag_key k = tag_front_key(repo, tag);
+    struct tag_key k = tag_front_key(ts->front, repo, tag);
 
     tag_front_note(ts->front, &k, record);
+    tell_others(ts, &k, record);
     queue_write(ts, &k, record);
 }
 
 void tags_settle(struct tags *ts, struct slice repo, struct slice tag,
                  const struct tag_record *record)
 {
-    struct tag_key k = tag_front_key(repo, tag);
+    struct tag_key k = tag_front_key(ts->front, repo, tag);
     struct tag_record latest = *record;
 
     CHECK(record->mirrored == TAG_MIRRORED);
     tag_front_mirrored(ts->front, &k, &latest);
-    if (latest.mirrored == TAG_MIRRORED && digest_equal(&latest.digest, &record->digest))
+    if (latest.mirrored == TAG_MIRRORED && digest_equal(&latest.digest, &record->digest)) {
+        tell_others(ts, &k, record);
         queue_write(ts, &k, record);
+    }
 }
 
 /* --- what clients do -------------------------------------------------------------------------- */
@@ -166,7 +177,7 @@ int tags_push_now(struct tags *ts, struct slice repo, struct slice tag, const st
                   struct error *err)
 {
     static const struct tag_record ABSENT = {.mirrored = TAG_ABSENT};
-    struct tag_key k = tag_front_key(repo, tag);
+    struct tag_key k = tag_front_key(ts->front, repo, tag);
     struct tag_record record = {0};
 
     if (!tag_name_is_valid(&k))
@@ -189,6 +200,8 @@ int tags_push_now(struct tags *ts, struct slice repo, struct slice tag, const st
         }
     }
     tag_unlock_stripe(ts, &k);
+    if (rc == 0)
+        news_tell(ts->share.news, NEWS_TAG, repo, tag);
     return rc;
 }
 
@@ -214,12 +227,13 @@ static int remove_locked(struct tags *ts, const struct tag_key *k, struct error 
     drop_queued(ts, k, NULL);
     int rc = tag_file_remove(ts->layout, k->repo, k->tag, err);
     tag_front_remove(ts->front, k);
+    tag_share_remove(ts, k);
     return rc == -ENOENT && is_known ? 0 : rc;
 }
 
 int tags_remove_now(struct tags *ts, struct slice repo, struct slice tag, struct error *err)
 {
-    struct tag_key k = tag_front_key(repo, tag);
+    struct tag_key k = tag_front_key(ts->front, repo, tag);
 
     if (!tag_name_is_valid(&k))
         return refuse_name(&k, err);
@@ -246,6 +260,7 @@ static int remove_pointing(struct tags *ts, const struct tag_key *k, const struc
         tag_front_drop_mirrored(ts->front, k, &record);
         record.mirrored = TAG_UNASKED;
         rc = tag_file_store(ts->layout, k->repo, k->tag, &record, err);
+        tag_share_remove(ts, k);
     }
     tag_unlock_stripe(ts, k);
     return rc == -ENOENT ? 0 : rc;
@@ -282,7 +297,7 @@ int tags_remove_digest_now(struct tags *ts, struct slice repo, const struct dige
         return error_set(err, -EINVAL, "%.*s: no usable name", SLICE_ARG(repo));
     /* Those that are not in the storage yet, then those that are. */
     while (rc == 0 && take_queued(ts, repo, d, &tag)) {
-        struct tag_key k = tag_front_key(repo, slice_of(tag));
+        struct tag_key k = tag_front_key(ts->front, repo, slice_of(tag));
         rc = remove_pointing(ts, &k, d, err);
         free(tag);
     }
@@ -291,7 +306,7 @@ int tags_remove_digest_now(struct tags *ts, struct slice repo, const struct dige
     if (!folder && errno != ENOENT && rc == 0)
         rc = error_sys(err, -errno, "open folder %s", path);
     while (rc == 0 && folder && (entry = readdir(folder))) {
-        struct tag_key k = tag_front_key(repo, slice_of(entry->d_name));
+        struct tag_key k = tag_front_key(ts->front, repo, slice_of(entry->d_name));
         if (layout_tag_is_valid(k.tag))
             rc = remove_pointing(ts, &k, d, err);
     }

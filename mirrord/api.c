@@ -341,6 +341,7 @@ static enum api_error choose_registry(struct api_request *q, char repo[NAME_HUB_
     bool is_read = head->method == HTTP_GET || head->method == HTTP_HEAD;
     struct registry_request request = {.query = head->query,
                                        .host = head->host,
+                                       .listener = slice_of(txn_mark(q->txn)),
                                        .base = route->base,
                                        .repo = route->repo,
                                        .is_pull = is_read && !is_upload};

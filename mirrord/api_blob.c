@@ -324,6 +324,7 @@ static void start_timer(struct blob_wait *w)
 
     if (w->timer)
         return;
+    CHECK(w->txn);
     w->timer = evtimer_new(worker_event_base(worker_current()), on_timer, w);
     CHECK(w->timer && evtimer_add(w->timer, &tv) == 0);
 }

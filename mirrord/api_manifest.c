@@ -36,9 +36,13 @@ static const struct state_row STATES[] = {
     /* Back to loading: of the remembered manifest, when the new one cannot be had. Back to the tag:
      * when it was believed unasked, and what it is said to point to is nowhere. */
     [MANIFEST_WAIT_BODY_LOAD] = {"body load",
-                                 TO(MANIFEST_WAIT_TAG_ASK) | TO(MANIFEST_WAIT_BODY_ASK) |
-                                     TO(MANIFEST_WAIT_ANSWERED),
+                                 TO(MANIFEST_WAIT_TAG_ASK) | TO(MANIFEST_WAIT_FACTS) |
+                                     TO(MANIFEST_WAIT_BODY_ASK) | TO(MANIFEST_WAIT_ANSWERED),
                                  "disk"},
+    [MANIFEST_WAIT_FACTS] = {"facts",
+                             TO(MANIFEST_WAIT_TAG_ASK) | TO(MANIFEST_WAIT_BODY_ASK) |
+                                 TO(MANIFEST_WAIT_ANSWERED),
+                             "cache"},
     [MANIFEST_WAIT_BODY_ASK] = {"body ask",
                                 TO(MANIFEST_WAIT_TAG_ASK) | TO(MANIFEST_WAIT_BODY_LOAD) |
                                     TO(MANIFEST_WAIT_ANSWERED),

@@ -11,13 +11,16 @@
 #include "cache/manifest.h"
 
 /* Neither here nor upstream is the manifest that the remembered tag points to: the tag has moved
- * since, and where it was is gone. Then the tag is asked about after all. */
-static bool doubt_tag(struct manifest_wait *w)
+ * since, and where it was is gone. What is remembered here stays if it was only heard. */
+bool api_manifest_doubt_tag(struct manifest_wait *w)
 {
     if (!w->is_unasked)
         return false;
     w->is_unasked = false;
-    w->record.mirrored = TAG_UNASKED;
+    if (!w->is_heard)
+        w->record.mirrored = TAG_UNASKED;
+    else
+        w->is_heard = w->has_moved = false;
     api_manifest_ask_tag(w);
     return true;
 }
@@ -38,7 +41,7 @@ static bool can_step_back(const struct manifest_wait *w)
 /* The tag has moved to what cannot be had; where it was before can. */
 static void step_back(struct manifest_wait *w)
 {
-    w->has_moved = false;
+    w->has_moved = w->is_heard = w->is_unasked = false;
     w->is_told = false;
     w->digest = w->record.digest;
     w->checked_at_s = w->record.checked_at_s;
@@ -68,9 +71,11 @@ static void on_body_answer(void *arg, const struct resolve_answer *a, bool is_fi
         w->has_moved = w->has_moved && a->is_kept;
         w->is_told = w->is_told && a->is_kept;
         api_manifest_send(w, manifest_ref(a->manifest));
+    } else if (w->is_heard) {
+        api_manifest_refuse_heard(w, a);
     } else if (can_step_back(w)) {
         step_back(w);
-    } else if (a->error != API_ERROR_MANIFEST_UNKNOWN || !doubt_tag(w)) {
+    } else if (a->error != API_ERROR_MANIFEST_UNKNOWN || !api_manifest_doubt_tag(w)) {
         w->origin = API_ORIGIN_MISS;
         api_manifest_refuse(w, a->error, a->retry_after_s);
     }
@@ -116,9 +121,11 @@ static void ask_body(struct manifest_wait *w)
         api_manifest_refuse(w, API_ERROR_MANIFEST_UNKNOWN, 0);
     } else if (w->is_head && w->has_facts) {
         api_manifest_send_facts(w);
+    } else if (api_manifest_ask_facts(w, ask_body)) {
+        return;
     } else if (resolve_is_absent(w->api->resolver, HOLD_ABSENT_MANIFEST, api_manifest_repo_of(w),
                                  digest)) {
-        if (doubt_tag(w))
+        if (api_manifest_doubt_tag(w))
             return;
         w->origin = API_ORIGIN_NEGATIVE;
         api_manifest_refuse(w, API_ERROR_MANIFEST_UNKNOWN, 0);

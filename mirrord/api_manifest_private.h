@@ -4,15 +4,18 @@
  *
  *   api_manifest.c       requests, the hot path, the story's life
  *   api_manifest_tag.c   which digest the tag has
+ *   api_manifest_heard.c what other processes have heard about it
  *   api_manifest_body.c  whether the repository has the digest, and its body
  *   api_manifest_send.c  the answer
  *
  * What is in memory and needs no question is answered at once (hot); else:
  *
- *   TAG_LOAD   the slower tiers are asked about the tag, off the loop
+ *   TAG_LOAD   the slower tiers are asked about the tag, off the loop, and what other processes
+ *              have heard from the upstream
  *   TAG_ASK    the upstream is asked about the tag
  *   LINK_LOAD  the storage is asked whether the repository has the digest, off the loop
  *   BODY_LOAD  the storage is asked for the body of a digest, off the loop
+ *   FACTS      the metadata cache is asked what HEAD tells about a digest that is not here
  *   BODY_ASK   the upstream is asked for it; or, when it is here for the sake of another
  *              repository, whether this one has it, too
  *   ANSWERED   or the client has left
@@ -42,6 +45,7 @@ enum manifest_wait_state {
     MANIFEST_WAIT_TAG_ASK,
     MANIFEST_WAIT_LINK_LOAD,
     MANIFEST_WAIT_BODY_LOAD,
+    MANIFEST_WAIT_FACTS,
     MANIFEST_WAIT_BODY_ASK,
     MANIFEST_WAIT_ANSWERED,
     MANIFEST_WAIT_STATE_MAX
@@ -58,6 +62,8 @@ struct manifest_wait {
     bool has_moved;           /* the upstream says another digest; it is not remembered yet */
     bool is_told;             /* the upstream has named the digest just now */
     bool is_unasked;          /* the record's mirrored half was believed without a question */
+    bool is_heard;            /* the digest is what another process has heard; has_moved, too */
+    bool has_asked_facts;     /* of the metadata cache */
     bool is_linked;           /* what was asked for by digest is in the repository */
     struct digest digest;     /* of the manifest to send */
     int64_t checked_at_s;     /* when the tag was last confirmed to have it */
@@ -68,6 +74,7 @@ struct manifest_wait {
     bool has_facts;        /* told by the upstream for HEAD */
     uint64_t size;
     char *media_type;
+    void (*go_on)(struct manifest_wait *w); /* when the facts have been looked for */
     struct resolve_waiter waiter;
     struct event *timer;                      /* while the upstream is asked */
     void (*on_late)(struct manifest_wait *w); /* it takes too long; the question can be left */
@@ -115,6 +122,20 @@ void api_manifest_load_tag(struct manifest_wait *w);
 void api_manifest_step_tag(struct manifest_wait *w, const struct tag_record *record);
 /* Asks the upstream about the tag. */
 void api_manifest_ask_tag(struct manifest_wait *w);
+/* What is served when the upstream cannot be asked; false when there is nothing. */
+bool api_manifest_fall_back(struct manifest_wait *w);
+
+/* --- api_manifest_heard.c --------------------------------------------------------------------- */
+
+/* Another process has heard from the upstream what we would ask it: that is served unasked, and
+ * remembered once its manifest is here. False: it is not used, and the story waits as before. */
+bool api_manifest_use_heard(struct manifest_wait *w, const struct tag_record *record,
+                            const struct tag_record *heard);
+/* The manifest that was heard of cannot be had; then what was heard counts for nothing. */
+void api_manifest_refuse_heard(struct manifest_wait *w, const struct resolve_answer *a);
+/* HEAD of a tag whose manifest is not here and need not come: perhaps its facts are known. True:
+ * they are on their way, and go_on(w) follows. */
+bool api_manifest_ask_facts(struct manifest_wait *w, void (*go_on)(struct manifest_wait *w));
 
 /* --- api_manifest_body.c ---------------------------------------------------------------------- */
 
@@ -126,6 +147,9 @@ void api_manifest_set_linked(struct manifest_wait *w, const struct origin *sourc
 void api_manifest_step_body(struct manifest_wait *w);
 /* What the upstream told about the digest, kept for a HEAD answer. */
 void api_manifest_keep_facts(struct manifest_wait *w, const struct resolve_answer *a);
+
+/* What was believed unasked is nowhere: the tag is asked about after all. False: it was asked. */
+bool api_manifest_doubt_tag(struct manifest_wait *w);
 
 /* --- api_manifest_send.c ---------------------------------------------------------------------- */
 

@@ -76,9 +76,10 @@ static void commit_tag(struct manifest_wait *w, struct manifest *m)
 {
     struct tag_record now = {.mirrored = TAG_MIRRORED,
                              .digest = w->digest,
-                             .fetched_at_s = w->checked_at_s,
+                             .fetched_at_s = w->is_heard ? w->source.at_s : w->checked_at_s,
                              .checked_at_s = w->checked_at_s,
-                             .upstream = api_manifest_registry_of(w)->origin};
+                             .upstream = api_manifest_registry_of(w)->origin,
+                             .is_heard = w->is_heard};
     struct tag_record known;
 
     if (tags_find(w->api->tags, api_manifest_repo_of(w), api_manifest_tag_of(w), &known) &&

@@ -25,7 +25,6 @@ static void serve_half(struct manifest_wait *w, enum tag_choice choice, enum api
     api_manifest_step_body(w);
 }
 
-/* What is served when the upstream cannot be asked; false when there is nothing. */
 static bool serve_fallback(struct manifest_wait *w)
 {
     bool is_doubted =
@@ -35,6 +34,11 @@ static bool serve_fallback(struct manifest_wait *w)
     if (choice != TAG_CHOICE_ABSENT)
         serve_half(w, choice, is_doubted ? API_ORIGIN_DOUBTED : API_ORIGIN_STALE);
     return choice != TAG_CHOICE_ABSENT;
+}
+
+bool api_manifest_fall_back(struct manifest_wait *w)
+{
+    return serve_fallback(w);
 }
 
 /* The tag may have been pushed while the upstream was asked. True: that settles it. */
@@ -222,15 +226,18 @@ void api_manifest_step_tag(struct manifest_wait *w, const struct tag_record *rec
     }
 }
 
-static void on_tag_loaded(void *arg, int rc, const struct tag_record *record)
+static void on_tag_loaded(void *arg, int rc, const struct tag_record *record,
+                          const struct tag_record *heard)
 {
     struct manifest_wait *w = arg;
 
     CHECK(w->state == MANIFEST_WAIT_TAG_LOAD);
     if (!w->txn)
         api_manifest_end(w);
+    else if (heard && api_manifest_use_heard(w, record, heard))
+        return;
     else if (rc == 0 || rc == -ENOENT)
-        api_manifest_step_tag(w, rc == 0 ? record : NULL);
+        api_manifest_step_tag(w, record);
     else
         api_manifest_refuse(w, API_ERROR_STORAGE, 0);
 }

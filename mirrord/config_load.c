@@ -25,11 +25,19 @@ struct kept_tree {
     struct yaml_tree *tree;
 };
 
+/* A node that was made here; the same. */
+struct kept_node {
+    struct kept_node *next;
+    struct yaml_pair *pairs; /* own */
+    struct yaml_node node;
+};
+
 struct loader {
     const char *const *environment;
     const char *file;
     struct strbuf *problems;
     struct kept_tree *trees;
+    struct kept_node *nodes;
     struct config *config;
     bool is_sample;
     bool is_seen[OPT_MAX]; /* the file has a line for it */
@@ -163,6 +171,32 @@ static int expand(struct loader *l, enum option id, const char *key, struct plac
     return rc;
 }
 
+/* A copy of the node in which every _env:NAME[:DEFAULT] stands for what it means; NULL: one of them
+ * cannot be read, which has been told. */
+static const struct yaml_node *expand_inside(struct loader *l, const struct yaml_node *node)
+{
+    struct place at = {node, node->line, SLICE_NONE, SLICE_NONE};
+
+    if (node->kind == YAML_NODE_IS_SCALAR && expand(l, OPT_MAX, "mirroring.upstreams", &at) < 0)
+        return NULL;
+    struct kept_node *copy = xcalloc(1, sizeof(*copy));
+    copy->next = l->nodes;
+    l->nodes = copy;
+    copy->node = *at.node;
+    copy->node.line = node->line;
+    if (node->kind == YAML_NODE_IS_SCALAR)
+        return &copy->node;
+    copy->pairs = xcalloc(node->n_pairs + 1, sizeof(*copy->pairs));
+    copy->node.pairs = copy->pairs;
+    for (size_t i = 0; i < node->n_pairs; i++) {
+        copy->pairs[i] = node->pairs[i];
+        copy->pairs[i].value = expand_inside(l, node->pairs[i].value);
+        if (!copy->pairs[i].value)
+            return NULL;
+    }
+    return &copy->node;
+}
+
 /* What the compiled-in sample says is a default, unless its flavor says something else. */
 static bool is_sample_default(const struct loader *l, enum option id, const struct place *at,
                               const struct config_value *value)
@@ -177,6 +211,8 @@ static void read_option(struct loader *l, enum option id, struct place at)
     struct strbuf wrong = STRBUF_INIT;
     struct config_value value;
     if (config_value_read(row, at.node, at.raw, &value, &wrong) < 0) {
+        if (value.line && at.line && !at.env.ptr)
+            at.line = value.line;
         begin_problem(l, &at, row->key);
         if (at.env.ptr)
             strbuf_addf(l->problems, "%.*s=", SLICE_ARG(at.env));
@@ -214,7 +250,11 @@ static void read_pair(struct loader *l, const char *key, struct place at)
         return;
     }
     l->is_seen[id] = true;
-    if (expand(l, id, key, &at) == 0)
+    if (expand(l, id, key, &at) < 0)
+        return;
+    if (id != OPT_MAX && (option_row(id)->flags & OPTION_F_UPSTREAMS) && !at.raw.ptr)
+        at.node = expand_inside(l, at.node);
+    if (at.node)
         read_option(l, id, at);
 }
 
@@ -381,6 +421,12 @@ static void free_trees(struct loader *l)
         l->trees = kept->next;
         yaml_tree_free(&kept->tree);
         free(kept);
+    }
+    while (l->nodes) {
+        struct kept_node *node = l->nodes;
+        l->nodes = node->next;
+        free(node->pairs);
+        free(node);
     }
 }
 

@@ -64,6 +64,11 @@ static void render_scalar(const struct yaml_node *node, struct strbuf *out)
 
 void config_text_render(const struct yaml_node *node, struct strbuf *out)
 {
+    config_text_render_masked(node, NULL, out);
+}
+
+void config_text_render_masked(const struct yaml_node *node, const char *secret, struct strbuf *out)
+{
     bool is_map = node->kind == YAML_NODE_IS_MAP;
     if (node->kind == YAML_NODE_IS_SCALAR) {
         render_scalar(node, out);
@@ -76,7 +81,10 @@ void config_text_render(const struct yaml_node *node, struct strbuf *out)
             config_text_quote(node->pairs[i].key, out);
             strbuf_add_str(out, ": ");
         }
-        config_text_render(node->pairs[i].value, out);
+        if (is_map && secret && slice_equal(node->pairs[i].key, slice_of(secret)))
+            strbuf_add_str(out, "'****'");
+        else
+            config_text_render_masked(node->pairs[i].value, secret, out);
     }
     strbuf_add_char(out, is_map ? '}' : ']');
 }

@@ -14,6 +14,9 @@
 void config_text_quote(struct slice text, struct strbuf *out);
 /* A node in one line of YAML. */
 void config_text_render(const struct yaml_node *node, struct strbuf *out);
+/* The same with "****" for every value of this key. */
+void config_text_render_masked(const struct yaml_node *node, const char *secret,
+                               struct strbuf *out);
 /* The text with the password of "scheme://user:password@host" replaced by ****. */
 void config_text_mask_url(struct slice text, struct strbuf *out);
 /* "a whole number from 1 to 65535": what the option accepts. */

@@ -16,6 +16,7 @@
 #include "mirrord/address.h"
 #include "mirrord/config_number.h"
 #include "mirrord/config_text.h"
+#include "mirrord/config_upstreams.h"
 #include "mirrord/freshness.h"
 #include "mirrord/network.h"
 #include "mirrord/precedence.h"
@@ -360,11 +361,25 @@ static int read_list(struct reading *r)
     return rc;
 }
 
+static int check_upstreams(struct reading *r)
+{
+    struct config_upstreams upstreams;
+    unsigned line = 0;
+
+    int rc = config_upstreams_read(r->node, &upstreams, &line, r->wrong);
+    if (rc == 0)
+        config_upstreams_fini(&upstreams);
+    r->value->line = line;
+    return rc;
+}
+
 static int read_yaml(struct reading *r)
 {
     struct strbuf text = STRBUF_INIT;
     if (r->row->type == OPTION_MAP && r->node->kind != YAML_NODE_IS_MAP)
         return refuse_type(r);
+    if ((r->row->flags & OPTION_F_UPSTREAMS) && check_upstreams(r) < 0)
+        return -EINVAL;
     config_text_render(r->node, &text);
     r->value->text = strbuf_take(&text);
     return 0;
@@ -390,10 +405,11 @@ int config_value_read(const struct option_row *row, const struct yaml_node *node
         value.is_null = true;
     else
         rc = readers[row->type](&r);
+    unsigned line = value.line;
     if (rc < 0)
         config_value_fini(&value);
-    else
-        *out = value;
+    *out = value;
+    out->line = rc < 0 ? line : 0;
     return rc;
 }
 
@@ -488,6 +504,10 @@ void config_value_print(const struct option_row *row, const struct config_value 
         break;
     case OPTION_MAP:
     case OPTION_ANY:
+        if (row->flags & OPTION_F_UPSTREAMS) {
+            config_upstreams_print(v->text, out);
+            break;
+        }
         strbuf_add_str(out, v->text);
         break;
     default:

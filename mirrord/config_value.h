@@ -29,7 +29,8 @@ struct config_value {
 };
 
 /* 0 with the value (not its origin), or -EINVAL with "what is wrong; what is allowed" in *wrong. A
- * secret is not repeated there. `raw` is the text the node was parsed from when it came from the
+ * secret is not repeated there, and out->line is the line of what is wrong when that is inside a
+ * mapping, else 0. `raw` is the text the node was parsed from when it came from the
  * environment, for values that only look like YAML (a lone "-"). */
 int config_value_read(const struct option_row *row, const struct yaml_node *node, struct slice raw,
                       struct config_value *out, struct strbuf *wrong);

@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/check.h"
 #include "mirrord/config_private.h"
+#include "mirrord/config_upstreams.h"
 
 struct config *config_new(const char *file, const char *flavor)
 {
@@ -172,6 +173,56 @@ static void check_backoff(const struct config *c, struct strbuf *out)
     strbuf_add_str(out, "longer than mirroring.backoff_max; allowed: at most as long\n");
 }
 
+/* The registry of the source is told about under its own name, which no other may take. */
+static void check_aliases(const struct config *c, const struct upstream_entry *e,
+                          const char *source, struct strbuf *out)
+{
+    const struct config_value *aliases = &e->values[UPSTREAM_ALIASES];
+
+    for (size_t i = 0; strcmp(e->host, source) != 0 && i < aliases->n_items; i++) {
+        if (strcmp(config_upstreams_name(slice_of(aliases->items[i])), source) != 0)
+            continue;
+        begin_problem(c, OPT_MIRRORING_UPSTREAMS, out);
+        strbuf_addf(out, "%s.aliases: `%s` is the registry of %s; allowed: names of no other\n",
+                    e->host, aliases->items[i], option_row(OPT_MIRRORING_SOURCE)->key);
+    }
+}
+
+static void check_upstreams(const struct config *c, struct strbuf *out)
+{
+    const char *url = config_str(c, OPT_MIRRORING_SOURCE);
+    char *source = url ? config_upstreams_host(url) : NULL;
+    struct config_upstreams upstreams;
+
+    config_upstreams_parse(config_str(c, OPT_MIRRORING_UPSTREAMS), &upstreams);
+    for (size_t i = 0; i < upstreams.n; i++) {
+        const struct upstream_entry *e = &upstreams.entries[i];
+        const char *path = e->values[UPSTREAM_CA_FILE].text;
+        if (source)
+            check_aliases(c, e, source, out);
+        if (!path || access(path, R_OK) == 0)
+            continue;
+        int rc = errno;
+        begin_problem(c, OPT_MIRRORING_UPSTREAMS, out);
+        strbuf_addf(out, "%s.ca_file: %s cannot be read: %s; allowed: a PEM file\n", e->host, path,
+                    strerror(rc));
+    }
+    config_upstreams_fini(&upstreams);
+    free(source);
+}
+
+/* Of an empty or missing host nothing is used; a unix socket has no port. */
+static void check_redis(const struct config *c, enum option host, enum option port,
+                        struct strbuf *out)
+{
+    const char *name = config_str(c, host);
+    if (!name || !*name || *name == '/' || !config_is_null(c, port))
+        return;
+    begin_problem(c, port, out);
+    strbuf_addf(out, "not set, but %s is; allowed: the port of the Redis server, such as 6379\n",
+                option_row(host)->key);
+}
+
 int config_check(const struct config *c, struct strbuf *problems_out)
 {
     size_t len = problems_out->len;
@@ -179,5 +230,8 @@ int config_check(const struct config *c, struct strbuf *problems_out)
     check_credentials(c, problems_out);
     check_ca_file(c, problems_out);
     check_backoff(c, problems_out);
+    check_upstreams(c, problems_out);
+    check_redis(c, OPT_CACHE_HOST, OPT_CACHE_PORT, problems_out);
+    check_redis(c, OPT_CACHE_LRU_HOST, OPT_CACHE_LRU_PORT, problems_out);
     return problems_out->len > len ? -EINVAL : 0;
 }

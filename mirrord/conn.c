@@ -222,7 +222,7 @@ static void print_peer(const struct sockaddr *peer, char out[CONN_PEER_SIZE])
     }
 }
 
-void conn_new(struct lane *lane, int fd, const struct sockaddr *peer)
+void conn_new(struct lane *lane, int fd, const struct sockaddr *peer, const char *mark)
 {
     struct conn *c = xcalloc(1, sizeof(*c));
 
@@ -231,6 +231,7 @@ void conn_new(struct lane *lane, int fd, const struct sockaddr *peer)
     transport_init_plain(&c->transport, fd);
     print_peer(peer, c->peer);
     c->address = network_address_of(peer);
+    c->mark = mark;
     event_assign(&c->timer, worker_event_base(lane->worker), -1, 0, on_timer, c);
     c->next = lane->conns;
     if (c->next)

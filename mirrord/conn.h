@@ -97,13 +97,16 @@ struct conn {
     bool is_kicked : 1; /* something happened while it ran */
     bool is_buried : 1;
     struct network_address address; /* the peer's */
+    const char *mark;               /* of the listener; or NULL */
     char peer[CONN_PEER_SIZE];
 };
 
 struct sockaddr;
 
-/* A connection of the lane on an accepted, non-blocking socket, which it takes. */
-void conn_new(struct lane *lane, int fd, const struct sockaddr *peer);
+/* A connection of the lane on an accepted, non-blocking socket, which it takes. mark: of its
+ * listener.
+ */
+void conn_new(struct lane *lane, int fd, const struct sockaddr *peer, const char *mark);
 /* Something changed in its transaction: it runs later in this turn, or goes on if it runs. */
 void conn_kick(struct conn *c);
 /* Ends it now, whatever is under way. Not from inside a transaction's callback. */

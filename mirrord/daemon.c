@@ -21,13 +21,16 @@
 #include "base/http_client.h"
 #include "base/log.h"
 #include "base/pool.h"
+#include "base/redis.h"
 #include "base/worker.h"
 #include "cache/cache.h"
 #include "cache/gc.h"
+#include "cache/tag.h"
 #include "mirrord/access_log.h"
 #include "mirrord/address.h"
 #include "mirrord/admin.h"
 #include "mirrord/api.h"
+#include "mirrord/config_upstreams.h"
 #include "mirrord/configuration.h"
 #include "mirrord/offline.h"
 #include "mirrord/privileges.h"
@@ -51,9 +54,11 @@ struct daemon {
     struct worker *control; /* this thread: signals, admin listener, timers */
     struct worker **workers;
     unsigned n_workers;
+    struct redis *redis, *redis_lru; /* NULL: not used */
     struct cache *cache;
     struct offline *offline;
     struct registries *registries;
+    struct config_upstreams upstreams; /* whose listeners' addresses mark requests */
     struct api *api;
     struct access_log *access;
     struct server *server;
@@ -127,6 +132,13 @@ static void stop(struct daemon *d)
 
 /* --- reloading ------------------------------------------------------------------------------- */
 
+static void share_tags(struct daemon *d)
+{
+    tags_set_ttls(cache_tags(d->cache),
+                  (unsigned)(config_ms(d->config, OPT_MIRRORING_TAGS_CACHE_TTL) / 1000),
+                  (unsigned)(config_ms(d->config, OPT_MIRRORING_NEGATIVE_TTL) / 1000));
+}
+
 /* What SIGHUP can change is put into force. */
 static void apply(struct daemon *d)
 {
@@ -138,6 +150,7 @@ static void apply(struct daemon *d)
     log_set_level(level);
     server_set_limits(d->server, &limits);
     api_set_settings(d->api, &api);
+    share_tags(d);
 }
 
 static void open_logs_anew(struct daemon *d)
@@ -224,11 +237,26 @@ static void on_gc(evutil_socket_t fd, short what, void *arg)
 
 /* --- starting -------------------------------------------------------------------------------- */
 
+/* They need not be there; nothing is contacted before the workers run. */
+static struct redis *make_redis(struct daemon *d, bool is_lru)
+{
+    struct redis_config config;
+
+    if (!settings_redis(d->config, is_lru, &config))
+        return NULL;
+    CHECK(d->n_workers > 0);
+    config.n_workers = d->n_workers;
+    config.herald = d->workers[0];
+    return redis_new(&config);
+}
+
 static int make_parts(struct daemon *d, struct error *err)
 {
     struct cache_config cache = settings_cache(d->config, d->pool);
 
     d->offline = offline_new();
+    cache.redis = d->redis = make_redis(d, false);
+    cache.redis_objects = d->redis_lru = make_redis(d, true);
     int rc = cache_open(&cache, &d->cache, err);
     if (rc == 0)
         rc = registries_make(d->config, &d->registries, err);
@@ -247,6 +275,7 @@ static int make_parts(struct daemon *d, struct error *err)
                               .registries = d->registries,
                               .api = d->api,
                               .pool = d->pool};
+    share_tags(d);
     return 0;
 }
 
@@ -261,6 +290,32 @@ static int listen_main(struct daemon *d, struct error *err)
 
     snprintf(address.host, sizeof(address.host), "%s", host ? host : "");
     return server_listen(d->server, &address, err);
+}
+
+/* The addresses that stand for a registry. */
+static int listen_for(struct daemon *d, const struct config_value *addresses, struct error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < addresses->n_items; i++) {
+        struct address address;
+        rc = address_parse(slice_of(addresses->items[i]), &address, err);
+        server_mark(d->server, addresses->items[i]);
+        if (rc == 0)
+            rc = server_listen(d->server, &address, err);
+    }
+    server_mark(d->server, NULL);
+    return rc;
+}
+
+static int listen_for_upstreams(struct daemon *d, struct error *err)
+{
+    int rc = 0;
+
+    config_upstreams_parse(config_str(d->config, OPT_MIRRORING_UPSTREAMS), &d->upstreams);
+    for (size_t i = 0; rc == 0 && i < d->upstreams.n; i++)
+        rc = listen_for(d, &d->upstreams.entries[i].values[UPSTREAM_LISTEN], err);
+    return rc;
 }
 
 static int listen_all(struct daemon *d, struct error *err)
@@ -279,7 +334,7 @@ static int listen_all(struct daemon *d, struct error *err)
         if (rc == 0)
             rc = server_listen(d->server, &address, err);
     }
-    return rc;
+    return rc == 0 ? listen_for_upstreams(d, err) : rc;
 }
 
 /* The listeners are open before the API is made, but nothing is accepted until the workers run. */
@@ -427,9 +482,17 @@ static int make_all(struct daemon *d, struct error *err)
     return rc;
 }
 
+static void do_open_cache(void *arg)
+{
+    struct daemon *d = arg;
+
+    cache_open_here(d->cache);
+}
+
 static void run(struct daemon *d)
 {
     for (unsigned i = 0; i < d->n_workers; i++) {
+        worker_call(d->workers[i], do_open_cache, d);
         server_start_on(d->server, d->workers[i]);
         worker_start(d->workers[i]);
     }
@@ -443,15 +506,17 @@ static void run(struct daemon *d)
 
 /* One question to all workers. */
 struct round {
+    struct daemon *daemon;
     sem_t answers;
     atomic_bool was_busy; /* somebody had something to do before it could answer */
 };
 
-static void do_close_client(void *arg)
+static void do_close_clients(void *arg)
 {
     struct round *r = arg;
 
     http_client_close();
+    cache_close_here(r->daemon->cache);
     sem_post(&r->answers);
 }
 
@@ -472,7 +537,7 @@ static void do_rest(void *arg)
 /* Has fn run on every worker and waits for their answers. True when one of them was busy. */
 static bool ask_workers(struct daemon *d, worker_fn fn)
 {
-    struct round r = {.was_busy = false};
+    struct round r = {.daemon = d, .was_busy = false};
 
     sem_init(&r.answers, 0, 0);
     for (unsigned i = 0; i < d->n_workers; i++)
@@ -492,7 +557,7 @@ static void settle(struct daemon *d)
     uint64_t n_jobs, n_jobs_before = UINT64_MAX;
     bool was_busy;
 
-    ask_workers(d, do_close_client);
+    ask_workers(d, do_close_clients);
     gc_stop(cache_gc(d->cache));
     for (;;) {
         n_jobs = pool_wait(d->pool);
@@ -537,10 +602,13 @@ static void take_down(struct daemon *d)
     if (d->api)
         api_free(&d->api);
     cache_close(&d->cache);
+    redis_free(&d->redis);
+    redis_free(&d->redis_lru);
     registries_free(&d->registries);
     offline_free(&d->offline);
     pool_free(&d->pool);
     access_log_close(&d->access);
+    config_upstreams_fini(&d->upstreams);
     config_unref(&d->config);
 }
 

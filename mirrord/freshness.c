@@ -82,6 +82,7 @@ static void complete(struct freshness *f, const struct freshness *preset)
     f->ttl_s = f->ttl_s == FRESHNESS_DEFAULT ? preset->ttl_s : f->ttl_s;
     f->grace_s = f->grace_s == FRESHNESS_DEFAULT ? preset->grace_s : f->grace_s;
     f->keep_s = f->keep_s == FRESHNESS_DEFAULT ? preset->keep_s : f->keep_s;
+    CHECK(f->ttl_s >= 0 && f->grace_s >= 0 && f->keep_s >= 0);
 }
 
 /* The text is taken: a pattern, whose value is given, or an item of the list. */

@@ -30,6 +30,7 @@ struct listener {
     struct event *io, *timer;
     struct lane *lane;
     int fd;
+    const char *mark;
     bool is_own;
     bool is_paused;
     bool has_complained; /* about missing descriptors, since it last worked */
@@ -215,7 +216,7 @@ static bool accept_one(struct listener *l)
     int fd = accept4(l->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
         l->has_complained = false;
-        conn_new(l->lane, fd, (struct sockaddr *)&peer);
+        conn_new(l->lane, fd, (struct sockaddr *)&peer, l->mark);
         return true;
     }
     if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
@@ -246,6 +247,11 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     listener_resume(arg);
+}
+
+void listener_mark(struct listener *l, const char *mark)
+{
+    l->mark = mark;
 }
 
 void listener_resume(struct listener *l)

@@ -36,6 +36,8 @@ void listener_name(int fd, char out[LISTENER_NAME_SIZE]);
 /* admit(lane) says whether there is room for one more; the socket is closed with the listener
  * only if is_own. */
 struct listener *listener_new(struct lane *lane, int fd, bool is_own, bool (*admit)(struct lane *));
+/* What its connections are marked with. */
+void listener_mark(struct listener *l, const char *mark);
 /* There may be room again. */
 void listener_resume(struct listener *l);
 /* Accepts what the kernel has already completed, if there is room, and closes. */

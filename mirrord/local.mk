@@ -18,6 +18,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/states.h \
 	mirrord/config_load.c mirrord/config_print.c mirrord/config_private.h \
 	mirrord/config_number.c mirrord/config_number.h \
+	mirrord/config_upstreams.c mirrord/config_upstreams.h \
 	mirrord/config_text.c mirrord/config_text.h \
 	mirrord/config_value.c mirrord/config_value.h \
 	mirrord/configuration.c mirrord/configuration.h \
@@ -32,6 +33,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/api_settings.c mirrord/api_settings.h \
 	mirrord/api_blob.c mirrord/api_catalog.c mirrord/api_manifest.c \
 	mirrord/api_manifest_body.c mirrord/api_manifest_private.h mirrord/api_manifest_send.c \
+	mirrord/api_manifest_heard.c \
 	mirrord/api_manifest_tag.c \
 	mirrord/api_delete.c mirrord/api_manifest_put.c \
 	mirrord/push_fetch.c mirrord/push_fetch.h \

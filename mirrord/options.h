@@ -52,6 +52,7 @@ enum option_flag {
     OPTION_F_FRESHNESS = 1 << 12, /* list: every element is pattern=ttl[/grace[/keep]] */
     OPTION_F_FLOOR = 1 << 13,     /* text: a number, or a share with a percent sign */
     OPTION_F_PATTERNS = 1 << 8,   /* list: every element is a pattern of repositories */
+    OPTION_F_UPSTREAMS = 1 << 10, /* mapping: what mirrord/config_upstreams.h reads */
     OPTION_F_HOSTS = 1 << 9,      /* list: every element is a host, perhaps with a port */
     OPTION_F_DRIVER = 1 << 5,     /* belongs to a storage driver: the environment counts only where
                                      the file asks for it, and only such flavors print it */

@@ -105,6 +105,7 @@ static void on_fetched(void *arg, const struct resolve_answer *a, bool is_first)
     struct refresh *r = arg;
 
     (void)is_first;
+    CHECK(r->state == REFRESH_FETCHING);
     if (a->error == API_ERROR_NONE && a->manifest && a->is_kept)
         commit(r, a->manifest);
     else
@@ -150,7 +151,7 @@ static void on_asked(void *arg, const struct resolve_answer *a, bool is_first)
 
     (void)is_first;
     bool is_done = a->error != API_ERROR_NONE || !a->is_kept || a->manifest ||
-                   !tags_find(r->api->tags, repo_of(r), tag_of(r), &known) ||
+                   !tags_find_mirrored(r->api->tags, repo_of(r), tag_of(r), &known) ||
                    known.mirrored != TAG_MIRRORED || digest_equal(&known.digest, &a->digest);
     if (is_done) {
         end(r);
@@ -183,6 +184,7 @@ static void do_start(struct flight *f)
 {
     struct refresh *r = (struct refresh *)f;
 
+    CHECK(r->state == REFRESH_ASKING);
     metric_inc(METRIC_REFRESHES);
     r->waiter = (struct resolve_waiter){.done = on_asked, .arg = r};
     resolve_ask(r->api->resolver, RESOLVE_TAG_HEAD, repo_of(r), tag_of(r), &r->waiter);

@@ -28,6 +28,8 @@ int registry_host_check(struct slice host, struct error *err)
     CHECK(host.ptr);
     if (host.len > REGISTRY_HOST_MAX)
         return error_set(err, -EINVAL, "longer than %d bytes", REGISTRY_HOST_MAX);
+    if (slice_equal(name, SLICE("v1")) || slice_equal(name, SLICE("v2")))
+        return error_set(err, -EINVAL, "the beginning of a path of the protocol");
     if (!name_is_repo(name) || memchr(name.ptr, '/', name.len))
         return error_set(err, -EINVAL, "no host: lower case, digits, dots and dashes");
     if (port.ptr && (!slice_to_u64(port, &number) || number == 0 || number > UINT16_MAX))

@@ -20,7 +20,7 @@
 struct registry_request {
     struct slice query;    /* raw */
     struct slice host;     /* the Host field; or empty */
-    struct slice listener; /* the address it came in by, "host:port"; or empty */
+    struct slice listener; /* the address it came in by, as upstreams' `listen` has it; or empty */
     struct slice base;     /* decoded path before /v2, "/ghcr.io"; or empty */
     struct slice repo; /* valid by name_is_repo, but for a port in the first component; empty: no
                           repository is asked for */

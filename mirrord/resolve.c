@@ -18,6 +18,7 @@
 #include "cache/link.h"
 #include "cache/manifest.h"
 #include "cache/manifest_type.h"
+#include "cache/meta_value.h"
 #include "cache/tag.h"
 #include "mirrord/api_private.h"
 #include "mirrord/flight.h"
@@ -313,7 +314,7 @@ static void learn_tag(struct question *q)
 {
     const struct api *api = q->resolver->api;
     struct tag_record before;
-    bool has_before = tags_find(api->tags, repo_of(q), reference_of(q), &before) &&
+    bool has_before = tags_find_mirrored(api->tags, repo_of(q), reference_of(q), &before) &&
                       before.mirrored == TAG_MIRRORED;
 
     if (q->answer.error == API_ERROR_MANIFEST_UNKNOWN) {
@@ -528,6 +529,8 @@ static void use_facts(struct question *q)
     q->answer.digest = q->told;
     q->answer.media_type = slice_of(q->media_type);
     q->answer.is_kept = true;
+    manifests_note_facts(q->resolver->api->manifests, &q->answer.digest,
+                         &(struct meta_facts){q->answer.size, q->answer.media_type});
     answer(q);
 }
 

@@ -28,6 +28,7 @@
 /* One listen address. */
 struct socket_set {
     char name[LISTENER_NAME_SIZE];
+    const char *mark;      /* see server_mark; or NULL */
     char unlink_path[108]; /* of a unix socket that we made; empty otherwise */
     bool is_shared;        /* fds[0] serves all lanes; otherwise each has its own */
     int *fds;              /* n_lanes; -1: taken over by a listener, or none */
@@ -44,6 +45,7 @@ struct server {
     struct server_config config;
     struct socket_set sockets[SOCKETS_MAX];
     unsigned n_sockets;
+    const char *mark; /* of what will be listened on */
     unsigned n_started;
     atomic_uint n_conns;
     atomic_bool is_any_paused; /* a listener waits for n_conns to fall */
@@ -103,6 +105,7 @@ static struct socket_set *add_set(struct server *s, bool is_shared)
     struct socket_set *set = &s->sockets[s->n_sockets++];
 
     set->is_shared = is_shared;
+    set->mark = s->mark;
     set->fds = xcalloc(s->config.n_lanes, sizeof(*set->fds));
     for (unsigned i = 0; i < s->config.n_lanes; i++)
         set->fds[i] = -1;
@@ -185,6 +188,11 @@ static int listen_unix(struct server *s, const struct address *address, struct e
     listener_name(fd, set->name);
     snprintf(set->unlink_path, sizeof(set->unlink_path), "%s", address->path);
     return 0;
+}
+
+void server_mark(struct server *s, const char *mark)
+{
+    s->mark = mark;
 }
 
 int server_listen(struct server *s, const struct address *address, struct error *err)
@@ -314,6 +322,7 @@ void server_start_on(struct server *s, struct worker *w)
         struct socket_set *set = &s->sockets[i];
         int *fd = &set->fds[set->is_shared ? 0 : index];
         sl->listeners[i] = listener_new(&sl->lane, *fd, !set->is_shared, admit);
+        listener_mark(sl->listeners[i], set->mark);
         if (!set->is_shared)
             *fd = -1;
     }

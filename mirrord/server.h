@@ -54,6 +54,9 @@ struct server *server_new(const struct server_config *config);
 /* Opens the sockets of all lanes (so that rights can be dropped afterwards). TCP: one per lane with
  * SO_REUSEPORT, for each address the name resolves to; port 0: the kernel chooses. Unix: one that
  * all lanes share; a dead socket in its place is removed. May resolve names: not on a loop. */
+/* Requests that come in by the addresses listened on from here on carry this mark (txn_mark), which
+ * outlives the server; NULL: none. */
+void server_mark(struct server *s, const char *mark);
 int server_listen(struct server *s, const struct address *address, struct error *err);
 /* A listening socket of somebody else (LISTEN_FDS); all lanes share it. Owned from here on. */
 int server_listen_fd(struct server *s, int fd, struct error *err);

@@ -4,8 +4,58 @@
 
 #include <string.h>
 
+#include "base/metric.h"
 #include "mirrord/configuration.h"
 #include "mirrord/freshness.h"
+
+/* The text, or NULL for none and for an empty one. */
+static const char *text(const struct config *config, enum option id)
+{
+    const char *value = config_str(config, id);
+
+    return value && *value ? value : NULL;
+}
+
+bool settings_redis(const struct config *config, bool is_lru, struct redis_config *out)
+{
+    static const struct redis_metrics METRICS[] = {
+        {METRIC_REDIS_CACHE_LINKS, METRIC_REDIS_CACHE_SENT, METRIC_REDIS_CACHE_ERRORS,
+         METRIC_REDIS_CACHE_TIMEOUTS, METRIC_REDIS_CACHE_LOST, METRIC_REDIS_CACHE_SKIPPED},
+        {METRIC_REDIS_LRU_LINKS, METRIC_REDIS_LRU_SENT, METRIC_REDIS_LRU_ERRORS,
+         METRIC_REDIS_LRU_TIMEOUTS, METRIC_REDIS_LRU_LOST, METRIC_REDIS_LRU_SKIPPED},
+    };
+    const char *host = text(config, is_lru ? OPT_CACHE_LRU_HOST : OPT_CACHE_HOST);
+
+    /* No storage is remote so far, which is what "auto" waits for. */
+    if (!host || (is_lru && strcmp(config_str(config, OPT_CACHE_LRU_USE), "always") != 0))
+        return false;
+    bool has_port = host[0] != '/';
+    *out = (struct redis_config){
+        .role = is_lru ? "cache_lru" : "cache",
+        .host = host,
+        .port = has_port
+                    ? (unsigned)config_int(config, is_lru ? OPT_CACHE_LRU_PORT : OPT_CACHE_PORT)
+                    : 0,
+        .db = (unsigned)config_int(config, is_lru ? OPT_CACHE_LRU_DB : OPT_CACHE_DB),
+        .password = text(config, is_lru ? OPT_CACHE_LRU_PASSWORD : OPT_CACHE_PASSWORD),
+        .timeout_ms = (unsigned)config_ms(config, OPT_CACHE_TIMEOUT),
+        .connect_timeout_ms = (unsigned)config_ms(config, OPT_CACHE_CONNECT_TIMEOUT),
+        .retry_max_ms = (unsigned)config_ms(config, OPT_CACHE_RETRY_MAX),
+        .in_flight_max = (unsigned)config_int(config, OPT_CACHE_IN_FLIGHT_MAX),
+        .buffer_bytes = config_bytes(config, OPT_CACHE_BUFFER),
+        .metrics = METRICS[is_lru],
+    };
+    return true;
+}
+
+/* What the storage calls content without a host comes from there: who shares it must agree. */
+static const char *scope(const struct config *config)
+{
+    const char *source = config_str(config, OPT_MIRRORING_SOURCE);
+    const char *host = source ? strstr(source, "//") : NULL;
+
+    return host ? host + 2 : "-";
+}
 
 struct cache_config settings_cache(const struct config *config, struct pool *pool)
 {
@@ -23,6 +73,10 @@ struct cache_config settings_cache(const struct config *config, struct pool *poo
         .uploads_open_max = (unsigned)config_int(config, OPT_PUSH_UPLOADS_OPEN_MAX),
         .gc_grace_s = (unsigned)(config_ms(config, OPT_GC_GRACE) / 1000),
         .gc_batch = (unsigned)config_int(config, OPT_GC_BATCH),
+        .redis_prefix = config_str(config, OPT_CACHE_PREFIX),
+        .redis_scope = scope(config),
+        .redis_unheard_ms = (unsigned)config_ms(config, OPT_CACHE_UNHEARD_TTL),
+        .redis_object_max_bytes = config_bytes(config, OPT_CACHE_LRU_OBJECT_MAX_BYTES),
     };
 }
 

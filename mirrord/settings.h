@@ -5,6 +5,9 @@
 #ifndef MIRRORD_SETTINGS_H
 #define MIRRORD_SETTINGS_H
 
+#include <stdbool.h>
+
+#include "base/redis.h"
 #include "cache/cache.h"
 #include "mirrord/access_log.h"
 #include "mirrord/api_settings.h"
@@ -15,6 +18,8 @@ struct config;
 struct pool;
 
 struct cache_config settings_cache(const struct config *config, struct pool *pool);
+/* False: this Redis server is not used. The caller adds the workers. */
+bool settings_redis(const struct config *config, bool is_lru, struct redis_config *out);
 struct upstream_config settings_upstream(const struct config *config);
 struct api_settings settings_api(const struct config *config, char *const *argv);
 struct server_limits settings_limits(const struct config *config);

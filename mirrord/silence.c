@@ -8,6 +8,7 @@ void silence_note(struct silence *s, uint64_t now_ms, uint64_t first_ms)
 {
     uint64_t pause_ms = s->pause_ms ? 2 * s->pause_ms : first_ms;
 
+    CHECK(s->pause_ms <= SILENCE_PAUSE_MAX_MS);
     if (now_ms < s->until_ms && !s->is_tried)
         return; /* known */
     if (pause_ms > SILENCE_PAUSE_MAX_MS)

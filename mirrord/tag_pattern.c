@@ -37,6 +37,7 @@ static bool is_meant(struct slice pattern, bool is_hub, struct slice repo)
 {
     static const struct slice LIBRARY = {"library/", 8};
 
+    CHECK(pattern.len > 0);
     if (glob_match(pattern, repo))
         return true;
     if (!is_hub || !slice_starts(repo, LIBRARY))

@@ -166,6 +166,11 @@ const struct network_address *txn_peer_address(const struct txn *t)
     return &t->conn->address;
 }
 
+const char *txn_mark(const struct txn *t)
+{
+    return t->conn->mark;
+}
+
 void txn_on_gone(struct txn *t, void (*fn)(void *arg), void *arg)
 {
     t->on_gone = fn;

@@ -45,6 +45,8 @@ struct arena *txn_arena(struct txn *txn);
 uint64_t txn_id(const struct txn *txn); /* unique in the process, for logs */
 /* The client's address as text ("192.0.2.7:1234", "unix:"). */
 const char *txn_peer(const struct txn *txn);
+/* Of the listener it came in by (server_mark), or NULL. */
+const char *txn_mark(const struct txn *txn);
 const struct network_address *txn_peer_address(const struct txn *txn);
 
 /* fn(arg) once, when the client leaves before it was answered; the transaction is over then and

@@ -10,6 +10,7 @@ import pytest
 from lib import clock
 from lib.fake import FakeRegistry
 from lib.mirror import Mirror, is_sanitized
+from lib.redis import Proxy, Redis
 from lib.upstream import Upstream
 
 
@@ -102,3 +103,31 @@ def small_disk(tmp_path):
         pytest.skip("no file system of its own can be mounted: " + result.stderr.strip())
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def make_redis(tmp_path):
+    """make_redis(password, use_socket): a running redis-server."""
+    made = []
+
+    def make(**options):
+        redis = Redis(tmp_path / ("redis-%d" % (len(made) + 1)), **options)
+        made.append(redis)
+        return redis.start()
+
+    yield make
+    for redis in made:
+        redis.stop()
+
+
+@pytest.fixture
+def redis(make_redis):
+    return make_redis()
+
+
+@pytest.fixture
+def proxy(redis):
+    """Between a mirror and the redis-server."""
+    between = Proxy(redis.address)
+    yield between
+    between.close()

@@ -53,6 +53,9 @@ tests_unit_test_config_load_LDADD = $(UNIT_MIRRORD)
 UNIT_TESTS += tests/unit/test_config_number
 tests_unit_test_config_number_SOURCES = tests/unit/test_config_number.c
 tests_unit_test_config_number_LDADD = $(UNIT_MIRRORD)
+UNIT_TESTS += tests/unit/test_config_upstreams
+tests_unit_test_config_upstreams_SOURCES = tests/unit/test_config_upstreams.c
+tests_unit_test_config_upstreams_LDADD = $(UNIT_MIRRORD)
 UNIT_TESTS += tests/unit/test_configuration
 tests_unit_test_configuration_SOURCES = tests/unit/test_configuration.c
 tests_unit_test_configuration_LDADD = $(UNIT_MIRRORD)
@@ -145,6 +148,10 @@ tests_unit_test_manifest_scan_LDADD = $(UNIT_CACHE)
 UNIT_TESTS += tests/unit/test_memory_share
 tests_unit_test_memory_share_SOURCES = tests/unit/test_memory_share.c
 tests_unit_test_memory_share_LDADD = $(UNIT_MIRRORD)
+UNIT_TESTS += tests/unit/test_meta
+tests_unit_test_meta_SOURCES = tests/unit/test_meta.c $(CACHE_PLACE)
+tests_unit_test_meta_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_mono_ms
+tests_unit_test_meta_LDADD = $(UNIT_CACHE)
 UNIT_TESTS += tests/unit/test_metric
 tests_unit_test_metric_SOURCES = tests/unit/test_metric.c
 tests_unit_test_metric_LDADD = $(UNIT_BASE)
@@ -340,6 +347,9 @@ tests_fuzz_fuzz_manifest_type_LDADD = $(FUZZ_CACHE)
 FUZZ_TARGETS += tests/fuzz/fuzz_map
 tests_fuzz_fuzz_map_SOURCES = tests/fuzz/fuzz_map.c $(FUZZ_MAIN)
 tests_fuzz_fuzz_map_LDADD = $(FUZZ_CACHE)
+FUZZ_TARGETS += tests/fuzz/fuzz_meta_value
+tests_fuzz_fuzz_meta_value_SOURCES = tests/fuzz/fuzz_meta_value.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_meta_value_LDADD = $(FUZZ_CACHE)
 FUZZ_TARGETS += tests/fuzz/fuzz_network
 tests_fuzz_fuzz_network_SOURCES = tests/fuzz/fuzz_network.c $(FUZZ_MAIN)
 tests_fuzz_fuzz_network_LDADD = $(FUZZ_MIRRORD)
@@ -394,7 +404,7 @@ list-fuzz-targets:
 EXTRA_DIST += tests/run tests/lint tests/conftest.py tests/pytest.ini tests/lib tests/data tests/wire tests/faults tests/e2e tests/conformance \
 	tests/lib/clock.c tests/lib/power.c tests/fuzz/corpus \
 	tests/bench/run tests/bench/content.py tests/bench/measure.py tests/bench/servers.py tests/bench/table.py \
-	tests/bench/works.py tests/bench/works_push.py
+	tests/bench/works.py tests/bench/works_push.py tests/bench/works_redis.py
 
 # Folders go into the archive whole, but not what a Python left in them. A folder that holds sources must not be named
 # here: make would take its objects along.

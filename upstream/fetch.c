@@ -23,6 +23,8 @@ static enum fetch_step step_ping(struct fetch *f);
 static enum fetch_step step_end(struct fetch *f);
 
 #define TO(state) (1u << (state))
+/* From wherever a URL can fail: to the next one, to the wait before the next round, to the end. */
+#define TO_OTHERS (TO(FETCH_PREPARING) | TO(FETCH_BACKING_OFF) | TO(FETCH_ENDING))
 
 /* One row per state: its name, its step, what wakes it while it waits, where it may go. */
 static const struct state_row {
@@ -32,16 +34,13 @@ static const struct state_row {
     unsigned next;
 } state_rows[] = {
     [FETCH_PREPARING] = {"preparing", fetch_auth_prepare, "nothing",
-                         TO(FETCH_TOKEN) | TO(FETCH_SENDING) | TO(FETCH_ENDING)},
-    [FETCH_TOKEN] = {"token", fetch_auth_token, "the token cache",
-                     TO(FETCH_SENDING) | TO(FETCH_BACKING_OFF) | TO(FETCH_ENDING)},
-    [FETCH_SENDING] = {"sending", fetch_send, "nothing", TO(FETCH_RECEIVING) | TO(FETCH_ENDING)},
+                         TO(FETCH_TOKEN) | TO(FETCH_SENDING) | TO_OTHERS},
+    [FETCH_TOKEN] = {"token", fetch_auth_token, "the token cache", TO(FETCH_SENDING) | TO_OTHERS},
+    [FETCH_SENDING] = {"sending", fetch_send, "nothing", TO(FETCH_RECEIVING) | TO_OTHERS},
     [FETCH_RECEIVING] = {"receiving", step_receive, "the end of the call",
-                         TO(FETCH_SENDING) | TO(FETCH_TOKEN) | TO(FETCH_PINGING) |
-                             TO(FETCH_BACKING_OFF) | TO(FETCH_ENDING)},
+                         TO(FETCH_SENDING) | TO(FETCH_TOKEN) | TO(FETCH_PINGING) | TO_OTHERS},
     [FETCH_PINGING] = {"pinging", step_ping, "the end of the call",
-                       TO(FETCH_TOKEN) | TO(FETCH_SENDING) | TO(FETCH_BACKING_OFF) |
-                           TO(FETCH_ENDING)},
+                       TO(FETCH_TOKEN) | TO(FETCH_SENDING) | TO_OTHERS},
     [FETCH_BACKING_OFF] = {"backing off", fetch_retry_wait, "the timer",
                            TO(FETCH_PREPARING) | TO(FETCH_ENDING)},
     [FETCH_ENDING] = {"ending", step_end, "nothing", TO(FETCH_ENDED)},
@@ -98,6 +97,17 @@ void fetch_drop_probe(struct fetch *f)
     f->has_probe = false;
 }
 
+void fetch_set_result(struct fetch *f, enum fetch_outcome outcome, const char *text)
+{
+    f->result.outcome = outcome;
+    f->result.status = f->answer.status;
+    f->result.retry_after_s = f->answer.retry_after_s;
+    f->result.error = (struct error){.code = 0};
+    if (outcome != FETCH_OK)
+        error_set(&f->result.error, outcome_rows[outcome].code, "%s from %s: %s", f->label,
+                  f->upstream->name, text);
+}
+
 enum fetch_step fetch_finish(struct fetch *f, enum fetch_outcome outcome, const char *fmt, ...)
 {
     char text[sizeof(f->result.error.text)];
@@ -106,13 +116,9 @@ enum fetch_step fetch_finish(struct fetch *f, enum fetch_outcome outcome, const 
     va_start(args, fmt);
     vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
-    f->result.outcome = outcome;
-    f->result.status = f->answer.status;
-    f->result.retry_after_s = f->answer.retry_after_s;
-    f->result.error = (struct error){.code = 0};
-    if (outcome != FETCH_OK)
-        error_set(&f->result.error, outcome_rows[outcome].code, "%s from %s: %s", f->label,
-                  f->upstream->name, text);
+    if (fetch_next_is_wanted(f, outcome))
+        return fetch_next(f, outcome, text);
+    fetch_set_result(f, outcome, text);
     fetch_goto(f, FETCH_ENDING);
     return FETCH_STEP_MORE;
 }
@@ -183,8 +189,10 @@ static void fetch_free(struct fetch *f)
     url_fini(&f->origin);
     free(f->digest);
     free(f->repo);
+    free(f->reference);
     free(f->label);
     upstream_unref(&f->upstream);
+    upstream_unref(&f->first);
     free(f);
 }
 
@@ -216,26 +224,24 @@ static const struct {
 };
 _Static_assert(sizeof(kind_rows) / sizeof(kind_rows[0]) == FETCH_KIND_MAX, "a row for each kind");
 
-static int build_origin(struct fetch *f, const struct fetch_spec *spec)
+int fetch_build_origin(struct fetch *f)
 {
     struct strbuf b = STRBUF_INIT;
 
     strbuf_add_str(&b, f->upstream->base);
     strbuf_add_str(&b, kind_rows[f->kind].before_repo);
-    url_add_encoded(&b, spec->repo, "/");
+    url_add_encoded(&b, slice_of(f->repo), "/");
     strbuf_add_str(&b, kind_rows[f->kind].before_reference);
-    url_add_encoded(&b, spec->reference, kind_rows[f->kind].keep);
-    if (f->kind == FETCH_TAGS && !spec->reference.len)
+    url_add_encoded(&b, slice_of(f->reference), kind_rows[f->kind].keep);
+    if (f->kind == FETCH_TAGS && !f->reference[0])
         b.len--;
-    int rc = url_parse((struct slice){b.ptr, b.len}, &f->origin, &f->result.error);
+    int rc = url_parse((struct slice){b.ptr, b.len}, &f->origin, NULL);
     strbuf_fini(&b);
-    return rc;
-}
-
-static void begin_chain(struct fetch *f)
-{
+    if (rc < 0)
+        return rc;
     url_copy(&f->origin, &f->url);
     redirect_begin(&f->chain, &f->origin);
+    return 0;
 }
 
 /* For the log, where no query belongs. */
@@ -257,20 +263,21 @@ struct fetch *fetch_start(struct upstream *u, const struct fetch_spec *spec,
     CHECK(worker_current() && spec->kind < FETCH_KIND_MAX && spec->off < spec->end);
     f->wake.fn = on_wake;
     f->worker = worker_current();
+    f->first = upstream_ref(u);
     f->upstream = upstream_ref(u);
     f->ops = ops;
     f->arg = arg;
     f->kind = spec->kind;
     f->is_head = spec->is_head;
     f->repo = xmemdup0(spec->repo.ptr, spec->repo.len);
+    f->reference =
+        spec->reference.len ? xmemdup0(spec->reference.ptr, spec->reference.len) : xstrdup("");
     f->label = make_label(spec);
     f->off = f->pos = f->pos_at_failure = spec->kind == FETCH_BLOB ? spec->off : 0;
     f->end = f->stop = spec->kind == FETCH_BLOB ? spec->end : UINT64_MAX;
     f->size = UINT64_MAX;
     f->answer.retry_after_s = -1;
-    if (build_origin(f, spec) == 0)
-        begin_chain(f);
-    else
+    if (fetch_build_origin(f) < 0)
         fetch_finish(f, FETCH_BAD_ANSWER, "no URL can be made of the name");
     fetch_wake(f);
     return f;

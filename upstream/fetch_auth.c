@@ -58,6 +58,10 @@ enum fetch_step fetch_auth_prepare(struct fetch *f)
 {
     if (upstream_is_offline(f->upstream))
         return fetch_finish(f, FETCH_UNAVAILABLE, "not asked, this mirror is offline");
+    if (upstream_is_resting(f->upstream, &f->answer.retry_after_s))
+        return f->answer.retry_after_s >= 0
+                   ? fetch_finish(f, FETCH_THROTTLED, "throttled a moment ago")
+                   : fetch_finish(f, FETCH_UNAVAILABLE, "not asked after repeated failures");
     clear_authorization(f);
     known_auth_fini(&f->plan);
     f->auth_rounds = 0;
@@ -105,6 +109,9 @@ static enum fetch_step token_failed(struct fetch *f, const struct token_result *
     case TOKEN_THROTTLED:
         return fetch_retry_throttled(f, r->retry_after_s);
     default:
+        /* Without its token service it is of no more use than without itself. */
+        if (fetch_next_has_siblings(f) && fetch_is_at_origin(f))
+            upstream_note_failure(f->upstream);
         return fetch_retry(f, FETCH_UNAVAILABLE, r->again_ms, r->error.text);
     }
 }

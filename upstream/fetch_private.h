@@ -1,6 +1,7 @@
 /*
  * The states of a fetch and what its files share. fetch.c drives; fetch_send.c asks and receives;
- * fetch_answer.c judges heads; fetch_auth.c answers challenges; fetch_retry.c waits and continues.
+ * fetch_answer.c judges heads; fetch_auth.c answers challenges; fetch_retry.c waits and continues;
+ * fetch_next.c goes on with another URL.
  *
  * A fetch owns its running call, its place in a token's queue and its wait, and counts its
  * upstream. Callbacks of those only note facts in the struct and wake the driver, which runs from
@@ -23,6 +24,7 @@
 
 struct http_wait;
 
+#define STATUS_RANGE 416            /* asked behind the end: no other URL has more */
 #define FETCH_DRAIN_BYTES_MAX 65536 /* of an answer that is not used, to keep its connection */
 /* A 200 to a Range costs reading again what is here already; beyond this the fetch fails. */
 #define FETCH_SKIP_BYTES_MAX (64u * 1024 * 1024)
@@ -69,13 +71,14 @@ struct fetch_answer {
 struct fetch {
     struct mail wake; /* first; drives, and frees at the end */
     struct worker *worker;
-    struct upstream *upstream;   /* counted */
+    struct upstream *first;      /* counted; the head of the chain of URLs */
+    struct upstream *upstream;   /* counted; the one that is asked now */
     const struct fetch_ops *ops; /* NULL once cancelled */
     void *arg;
     char *label; /* "blob library/x@sha256:…", for the log */
     enum fetch_kind kind;
     bool is_head;
-    char *repo;
+    char *repo, *reference;
     enum fetch_state state;
 
     struct url origin; /* what the registry is asked for */
@@ -112,7 +115,9 @@ struct fetch {
     bool is_refused;   /* by the caller's `head` or `data` */
     bool has_too_much; /* more bytes than announced came */
 
-    unsigned failures; /* since there was progress */
+    unsigned failures; /* since there was progress, at this URL */
+    unsigned n_rounds; /* through all URLs, since there was progress */
+    uint64_t pos_at_round;
     unsigned missing_at_target;
     uint64_t pos_at_failure;
     unsigned delay_ms;
@@ -125,9 +130,13 @@ struct fetch {
 /* fetch.c */
 void fetch_goto(struct fetch *f, enum fetch_state next);
 void fetch_wake(struct fetch *f);
-/* The first result counts; goes to FETCH_ENDING. */
+/* Ends with this, or goes on with another URL of the upstream. */
 enum fetch_step fetch_finish(struct fetch *f, enum fetch_outcome outcome, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* What will be told, unless something better comes of it. */
+void fetch_set_result(struct fetch *f, enum fetch_outcome outcome, const char *text);
+/* f->origin and f->url for f->upstream; negative: no URL can be made. */
+int fetch_build_origin(struct fetch *f);
 bool fetch_is_at_origin(const struct fetch *f);
 void fetch_drop_probe(struct fetch *f);
 
@@ -153,7 +162,15 @@ enum fetch_step fetch_auth_challenged(struct fetch *f);
 enum fetch_step fetch_auth_pinged(struct fetch *f);
 void fetch_auth_clear(struct fetch *f);
 
+/* fetch_next.c */
+bool fetch_next_has_siblings(const struct fetch *f);
+/* Instead of ending with this outcome the next URL is to be asked. */
+bool fetch_next_is_wanted(const struct fetch *f, enum fetch_outcome outcome);
+enum fetch_step fetch_next(struct fetch *f, enum fetch_outcome outcome, const char *why);
+
 /* fetch_retry.c */
+/* All URLs have failed: waits, then begins with the first, which is f->upstream again. */
+enum fetch_step fetch_retry_round(struct fetch *f, const char *why);
 /* Tries again after a while, or finishes with `outcome` when that was often enough. */
 enum fetch_step fetch_retry(struct fetch *f, enum fetch_outcome outcome, unsigned delay_min_ms,
                             const char *why);

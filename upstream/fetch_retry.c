@@ -24,9 +24,16 @@ static void on_wait_over(void *arg)
 /* Counts the failure; true when there have been too many without progress. */
 static bool is_enough(struct fetch *f)
 {
-    if (f->pos > f->pos_at_failure)
+    unsigned max = f->upstream->limits.retries_max;
+    bool has_progress = f->pos > f->pos_at_failure;
+
+    /* Where there is another URL, only what was cut in the middle is tried again at the same, and
+     * that once. */
+    if (fetch_next_has_siblings(f))
+        max = has_progress ? 1 : 0;
+    else if (has_progress)
         f->failures = 0;
-    return ++f->failures > f->upstream->limits.retries_max;
+    return ++f->failures > max;
 }
 
 static unsigned choose_delay_ms(const struct fetch *f, unsigned delay_min_ms)
@@ -82,8 +89,21 @@ enum fetch_step fetch_retry(struct fetch *f, enum fetch_outcome outcome, unsigne
     return FETCH_STEP_MORE;
 }
 
+enum fetch_step fetch_retry_round(struct fetch *f, const char *why)
+{
+    f->failures = f->n_rounds;
+    f->delay_ms = choose_delay_ms(f, 0);
+    f->failures = 0;
+    log_info(f->upstream->log_prefix, "%s: %s, round %u in %u ms from byte %llu", f->label, why,
+             f->n_rounds + 1, f->delay_ms, (unsigned long long)f->pos);
+    metric_inc(METRIC_UPSTREAM_RETRIES);
+    fetch_goto(f, FETCH_BACKING_OFF);
+    return FETCH_STEP_MORE;
+}
+
 enum fetch_step fetch_retry_throttled(struct fetch *f, int retry_after_s)
 {
+    upstream_note_throttled(f->upstream, retry_after_s);
     if (retry_after_s >= 0 && (unsigned)retry_after_s > f->upstream->limits.backoff_max_ms / 1000)
         return fetch_finish(f, FETCH_THROTTLED, "throttled for %d s", retry_after_s);
     return fetch_retry(f, FETCH_THROTTLED, 0, "throttled");

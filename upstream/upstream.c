@@ -183,6 +183,7 @@ void upstream_set_fallback(struct upstream *u, struct upstream *fallback)
 {
     CHECK(!u->fallback && fallback != u);
     u->fallback = upstream_ref(fallback);
+    u->has_siblings = fallback->has_siblings = true;
 }
 
 struct upstream *upstream_fallback(const struct upstream *u)
@@ -276,14 +277,17 @@ void upstream_note_quota(struct upstream *u, const struct http_call *call)
     pthread_mutex_unlock(&u->lock);
 }
 
-bool upstream_is_resting(struct upstream *u)
+bool upstream_is_resting(struct upstream *u, int *throttled_s)
 {
     uint64_t now_ms = clock_mono_ms();
 
     pthread_mutex_lock(&u->lock);
     bool is_open = u->breaker.state == BREAKER_OPEN && now_ms < u->breaker.open_until_ms;
-    bool is_throttled = u->fallback && now_ms < u->throttled_until_ms;
+    bool is_throttled = u->has_siblings && now_ms < u->throttled_until_ms;
+    uint64_t left_ms = is_throttled ? u->throttled_until_ms - now_ms : 0;
     pthread_mutex_unlock(&u->lock);
+    if (throttled_s)
+        *throttled_s = is_throttled ? (int)((left_ms + 999) / 1000) : -1;
     return is_open || is_throttled;
 }
 
@@ -340,7 +344,7 @@ void upstream_look(struct upstream *u, struct upstream_state *out)
 {
     out->name = u->name;
     out->username = u->username;
-    out->is_resting = upstream_is_resting(u);
+    out->is_resting = upstream_is_resting(u, NULL);
     pthread_mutex_lock(&u->lock);
     out->is_resting = out->is_resting || u->breaker.state != BREAKER_CLOSED;
     out->are_credentials_refused = u->are_credentials_refused;

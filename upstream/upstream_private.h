@@ -42,6 +42,7 @@ struct upstream {
     const atomic_bool *is_offline; /* NULL: never */
     struct token_cache *tokens;    /* has its own lock */
     struct upstream *fallback;     /* counted; or NULL */
+    bool has_siblings;             /* it has a fallback, or is one */
 
     pthread_mutex_t lock; /* guards all below */
     struct breaker breaker;
@@ -49,7 +50,7 @@ struct upstream {
     uint64_t quota_at_ms; /* when it was told */
     struct quota_floor quota_floor;
     struct known_auth auth;
-    uint64_t throttled_until_ms; /* by a 429; heeded where there is a fallback */
+    uint64_t throttled_until_ms; /* by a 429; heeded where there are siblings */
     bool are_credentials_refused;
 };
 
@@ -62,8 +63,9 @@ void upstream_note_failure(struct upstream *u);
 void upstream_give_up_probe(struct upstream *u);
 /* It is not to be asked for anything. */
 bool upstream_is_offline(const struct upstream *u);
-/* Had better be left alone now: its breaker is open, or it throttles us and there is a fallback. */
-bool upstream_is_resting(struct upstream *u);
+/* Had better be left alone now: its breaker is open, or it throttles us and there are other URLs.
+ * *throttled_s (may be NULL): for how long it throttles us yet; -1 when that is not the reason. */
+bool upstream_is_resting(struct upstream *u, int *throttled_s);
 /* It answered 429, with this Retry-After (-1: none). */
 void upstream_note_throttled(struct upstream *u, int retry_after_s);
 /* It, or its token service, has judged the configured credentials. Told loudly when that changes.

@@ -39,9 +39,12 @@ static void put(struct place *p, struct slice repo, struct slice tag, const stru
     place_run(p, 0, do_put, &s);
 }
 
-static void on_loaded(void *arg, int rc, const struct tag_record *record)
+static void on_loaded(void *arg, int rc, const struct tag_record *record,
+                      const struct tag_record *heard)
 {
     struct story *s = arg;
+
+    CHECK(!heard);
 
     s->rc = rc;
     if (record)

@@ -13,6 +13,7 @@
 #include "cache/cache_private.h"
 #include "cache/disk.h"
 #include "cache/gc_private.h"
+#include "cache/scrub_private.h"
 #include "cache/link.h"
 #include "cache/meta.h"
 #include "cache/news.h"
@@ -35,6 +36,7 @@ struct cache {
     struct referrers *referrers;
     struct storage_lock *lock; /* NULL: not to be had, and nothing is collected */
     struct gc *gc;
+    struct scrub *scrub;
     struct uploads *uploads;
     struct sweep_ages sweep_ages;
     struct errand sweeping;
@@ -64,13 +66,17 @@ static int make_folders(const struct layout *l, struct error *err)
 }
 
 /* From here on other processes know of this one. */
-static struct gc *make_gc(struct cache *c, const struct cache_config *config)
+static void make_lock(struct cache *c)
 {
     struct error why;
 
     c->lock = storage_lock_new(c->layout, &why);
     if (!c->lock)
         log_warning("gc", "%s; nothing is collected", why.text);
+}
+
+static struct gc *make_gc(struct cache *c, const struct cache_config *config)
+{
     struct gc_place place = {
         .layout = c->layout,
         .store = c->store,
@@ -80,6 +86,18 @@ static struct gc *make_gc(struct cache *c, const struct cache_config *config)
         .grace_s = config->gc_grace_s,
     };
     return gc_new(&place, c->errands, config->gc_batch);
+}
+
+static struct scrub *make_scrub(struct cache *c)
+{
+    struct scrub_place place = {
+        .layout = c->layout,
+        .store = c->store,
+        .vouches = c->vouches,
+        .manifests = c->manifests,
+        .lock = c->lock,
+    };
+    return scrub_new(&place);
 }
 
 /* --- other processes -------------------------------------------------------------------------- */
@@ -196,8 +214,9 @@ int cache_open(const struct cache_config *config, struct cache **out, struct err
     c->store = store_new(layout, c->errands, c->vouches, config);
     c->fills = fills_new(layout, c->errands, c->store, config);
     /* Bodies are larger than records and links, and there are fewer of them. */
+    make_lock(c);
     make_shared(c, config);
-    c->links = links_new(layout, c->errands, config->manifest_memory_bytes / 8, c->news);
+    c->links = links_new(layout, c->errands, config->manifest_memory_bytes / 8, c->lock, c->news);
     struct manifest_tools tools = {.errands = c->errands,
                                    .store = c->store,
                                    .links = c->links,
@@ -206,12 +225,13 @@ int cache_open(const struct cache_config *config, struct cache **out, struct err
                                    .objects = c->objects,
                                    .object_max_bytes = config->redis_object_max_bytes};
     c->manifests = manifests_new(&tools, config->manifest_memory_bytes / 8 * 5);
-    c->tags =
-        tags_new(layout, c->errands, config->manifest_memory_bytes / 64 * 13, c->meta, c->news);
+    c->tags = tags_new(layout, c->errands, config->manifest_memory_bytes / 64 * 13, c->lock,
+                       c->meta, c->news);
     c->repos = repos_new(layout, c->errands);
     c->referrers = referrers_new(layout, c->errands, config->manifest_memory_bytes / 32);
     c->uploads = uploads_new(layout, c->errands, c->store, c->links, c->vouches, config);
     c->gc = make_gc(c, config);
+    c->scrub = make_scrub(c);
     *out = c;
     return 0;
 }
@@ -230,6 +250,7 @@ void cache_close(struct cache **cc)
     CHECK(!worker_current());
     gc_stop(c->gc);
     errands_wait(c->errands);
+    scrub_free(&c->scrub);
     gc_free(&c->gc);
     uploads_free(&c->uploads);
     fills_free(&c->fills);
@@ -295,6 +316,11 @@ struct links *cache_links(struct cache *c)
 struct gc *cache_gc(struct cache *c)
 {
     return c->gc;
+}
+
+struct scrub *cache_scrub(struct cache *c)
+{
+    return c->scrub;
 }
 
 struct uploads *cache_uploads(struct cache *c)

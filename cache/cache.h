@@ -11,6 +11,7 @@
  *   repos      lists of what is there                                       cache/repo.h
  *   vouches    what the garbage collector must leave alone                  cache/vouch.h
  *   gc         the garbage collector                                        cache/gc.h
+ *   scrub      hashes again what is stored                                  cache/scrub.h
  *
  * One struct cache per process, made at start, shared by all workers; each part says at its
  * functions which thread may call them. Storage is the only truth: all that is in memory here may
@@ -38,6 +39,7 @@ struct vouches;
 struct uploads;
 struct referrers;
 struct gc;
+struct scrub;
 
 struct cache_config {
     const char *storage_path;     /* the root; made when missing */
@@ -87,6 +89,7 @@ struct vouches *cache_vouches(struct cache *c);
 struct uploads *cache_uploads(struct cache *c);
 struct referrers *cache_referrers(struct cache *c);
 struct gc *cache_gc(struct cache *c);
+struct scrub *cache_scrub(struct cache *c);
 
 /* Removes partial downloads older than partial_max_age_s, off the loop. Call at start and then
  * now and again; any thread. */

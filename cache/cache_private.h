@@ -11,6 +11,7 @@
 
 struct meta;
 struct news;
+struct storage_lock;
 
 struct vouches *vouches_new(const struct layout *l, unsigned grace_s);
 void vouches_free(struct vouches **vs);
@@ -19,6 +20,11 @@ struct gc_place;
 /* The place is copied; all that it points to outlives the collector. */
 struct gc *gc_new(const struct gc_place *place, struct errands *errands, unsigned n_batch);
 void gc_free(struct gc **g);
+
+struct scrub_place;
+/* The place is copied; all that it points to outlives the scrub. */
+struct scrub *scrub_new(const struct scrub_place *place);
+void scrub_free(struct scrub **s);
 
 struct store *store_new(struct layout *l, struct errands *errands, struct vouches *vouches,
                         const struct cache_config *config);
@@ -42,14 +48,14 @@ struct manifest_tools {
 struct manifests *manifests_new(const struct manifest_tools *tools, size_t memory_bytes);
 void manifests_free(struct manifests **ms);
 
-/* news may be NULL. */
+/* lock and news may be NULL. */
 struct links *links_new(struct layout *l, struct errands *errands, size_t memory_bytes,
-                        struct news *news);
+                        struct storage_lock *lock, struct news *news);
 void links_free(struct links **ls);
 
-/* meta is used when it is shared; both may be NULL. */
+/* meta is used when it is shared; lock, meta and news may be NULL. */
 struct tags *tags_new(struct layout *l, struct errands *errands, size_t memory_bytes,
-                      struct meta *meta, struct news *news);
+                      struct storage_lock *lock, struct meta *meta, struct news *news);
 void tags_free(struct tags **ts);
 
 struct repos *repos_new(struct layout *l, struct errands *errands);

@@ -120,6 +120,17 @@ static bool is_absent(int rc)
     return rc == -ENOENT || rc == -ENOTDIR;
 }
 
+/* The scrub has moved it away because it is damaged: nobody knows what it referenced. */
+static bool is_moved_away(const struct gc_run *run, const struct digest *d)
+{
+    struct stat st;
+    char *aside = layout_damaged(run->place.layout, d);
+    bool is_there = stat(aside, &st) == 0;
+
+    free(aside);
+    return is_there;
+}
+
 /* A manifest whose blob is gone references nothing. */
 static int mark_references(struct gc_run *run, const struct digest *d)
 {
@@ -132,7 +143,9 @@ static int mark_references(struct gc_run *run, const struct digest *d)
         close(fd);
     }
     free(path);
-    return is_absent(rc) ? 0 : rc;
+    if (is_absent(rc))
+        return is_moved_away(run, d) ? -EBADMSG : 0;
+    return rc;
 }
 
 static void mark_revision(struct gc_run *run, const struct link_walk_item *item)

@@ -233,7 +233,8 @@ bool gc_sweep_turn(struct gc_run *run, unsigned n_max)
 
 /* --- links ------------------------------------------------------------------------------------ */
 
-/* What a push brought and nobody referenced: the blob went, its link follows. Under the lock of the
+/* What a push brought and nobody referenced: the blob went, its link follows; but not when the
+ * scrub has it aside. Under the lock of the
  * blob, because a push that brings it again vouches before it links. */
 static void tidy_link(struct gc_run *run, const struct link_walk_item *item)
 {
@@ -241,12 +242,14 @@ static void tidy_link(struct gc_run *run, const struct link_walk_item *item)
     char *blob = layout_blob(run->place.layout, &item->digest);
     char *record = layout_layer_record(run->place.layout, repo, &item->digest);
     char *link = layout_layer_link(run->place.layout, repo, &item->digest);
+    char *aside = layout_damaged(run->place.layout, &item->digest);
     struct stat st;
     struct error err;
 
     lock(run, &item->digest);
     bool is_dangling = stat(blob, &st) < 0 && errno == ENOENT && stat(record, &st) < 0 &&
-                       errno == ENOENT && stat(link, &st) == 0 && gc_run_is_old(run, st.st_mtime) &&
+                       errno == ENOENT && stat(aside, &st) < 0 && errno == ENOENT &&
+                       stat(link, &st) == 0 && gc_run_is_old(run, st.st_mtime) &&
                        !is_vouched(run, &item->digest);
     int rc = 0;
     if (is_dangling)
@@ -256,6 +259,7 @@ static void tidy_link(struct gc_run *run, const struct link_walk_item *item)
         run->report.n_links_removed++;
     else if (rc < 0 && rc != -ENOENT)
         gc_run_note(run, &err);
+    free(aside);
     free(link);
     free(record);
     free(blob);

@@ -20,6 +20,7 @@ struct layout {
     char *blobs;
     char *fills;
     char *tmp;
+    char *damaged;
     uint64_t run; /* random: other processes write into the same folder, perhaps with our pid */
     atomic_uint n_tmp;
 };
@@ -36,6 +37,7 @@ struct layout *layout_new(const char *storage_path)
     l->blobs = xasprintf("%s/docker/registry/v2/blobs", l->root);
     l->fills = xasprintf("%s/_mirrord/fills", l->root);
     l->tmp = xasprintf("%s/_mirrord/tmp", l->root);
+    l->damaged = xasprintf("%s/_mirrord/damaged", l->root);
     return l;
 }
 
@@ -50,6 +52,7 @@ void layout_free(struct layout **ll)
     free(l->blobs);
     free(l->fills);
     free(l->tmp);
+    free(l->damaged);
     free(l);
     *ll = NULL;
 }
@@ -151,11 +154,10 @@ char *layout_fill_map(const struct layout *l, const struct digest *d)
     return fill_file(l, d, "map");
 }
 
-bool layout_fill_name_parse(struct slice name, struct digest *out)
+/* "<alg>-<hex>", as files are called that have no folder of their digest's own. */
+static bool parse_stem(struct slice stem, struct digest *out)
 {
     char text[DIGEST_TEXT_SIZE];
-    struct slice rest = name;
-    struct slice stem = slice_cut(&rest, '.');
 
     if (stem.len >= sizeof(text))
         return false;
@@ -165,6 +167,31 @@ bool layout_fill_name_parse(struct slice name, struct digest *out)
         return false;
     *dash = ':';
     return digest_parse((struct slice){text, stem.len}, out);
+}
+
+bool layout_fill_name_parse(struct slice name, struct digest *out)
+{
+    struct slice rest = name;
+
+    return parse_stem(slice_cut(&rest, '.'), out);
+}
+
+const char *layout_damaged_folder(const struct layout *l)
+{
+    return l->damaged;
+}
+
+char *layout_damaged(const struct layout *l, const struct digest *d)
+{
+    char hex[DIGEST_TEXT_SIZE];
+
+    digest_hex(d, hex);
+    return xasprintf("%s/%s-%s", l->damaged, digest_alg_name(d->alg), hex);
+}
+
+bool layout_damaged_name_parse(struct slice name, struct digest *out)
+{
+    return parse_stem(name, out);
 }
 
 char *layout_tmp_file(struct layout *l)

@@ -36,6 +36,11 @@ char *layout_fill_part(const struct layout *l, const struct digest *d);
 char *layout_fill_map(const struct layout *l, const struct digest *d);
 /* The digest a file of the fills folder belongs to; false for a foreign name. */
 bool layout_fill_name_parse(struct slice name, struct digest *out);
+/* _mirrord/damaged, and in it what was stored under this digest and is not what its name says */
+const char *layout_damaged_folder(const struct layout *l);
+char *layout_damaged(const struct layout *l, const struct digest *d);
+/* The digest such a file is named by; false for a foreign name. */
+bool layout_damaged_name_parse(struct slice name, struct digest *out);
 /* A name in _mirrord/tmp that nobody else has. */
 char *layout_tmp_file(struct layout *l);
 

@@ -17,9 +17,12 @@
 #include "cache/link_file.h"
 #include "cache/lru.h"
 #include "cache/news.h"
+#include "cache/storage_lock.h"
 
 #define N_SHARDS 8
-#define N_STRIPES 64
+#define N_STRIPES                                                                                  \
+    (STORAGE_PLACES - STORAGE_LINKS) /* they are places in the storage's lock, too                 \
+                                      */
 #define N_BUCKETS 256
 
 /* What the memory front knows: links that are. */
@@ -46,7 +49,8 @@ struct links {
     struct layout *layout;
     struct errands *errands;
     struct lru *lru;
-    struct news *news; /* NULL: nobody to tell */
+    struct news *news;              /* NULL: nobody to tell */
+    struct storage_lock *lock_file; /* NULL: not to be had */
     struct doubts doubts;
     /* Held over work on a link's files and its place in memory, so that both say the same after
      * any mix of adding, loading and removing. Pool threads only. */
@@ -136,10 +140,11 @@ static void remember(struct links *ls, const struct link_name *name, const struc
 }
 
 struct links *links_new(struct layout *l, struct errands *errands, size_t memory_bytes,
-                        struct news *news)
+                        struct storage_lock *lock, struct news *news)
 {
     struct links *ls = xcalloc(1, sizeof(*ls));
 
+    ls->lock_file = lock;
     ls->news = news;
 
     ls->layout = l;
@@ -277,9 +282,27 @@ enum link_state links_find(struct links *ls, enum link_kind kind, struct slice r
 
 /* --- the storage ------------------------------------------------------------------------------ */
 
+static unsigned stripe_number(const struct link_name *name)
+{
+    return (unsigned)(digest_key(name->digest) % N_STRIPES);
+}
+
 static pthread_mutex_t *stripe_of(struct links *ls, const struct link_name *name)
 {
-    return &ls->stripes[digest_key(name->digest) % N_STRIPES];
+    return &ls->stripes[stripe_number(name)];
+}
+
+/* Other threads, then other processes are kept out. */
+static void begin_change(struct links *ls, const struct link_name *name)
+{
+    pthread_mutex_lock(stripe_of(ls, name));
+    storage_lock_hold(ls->lock_file, STORAGE_LINKS + stripe_number(name));
+}
+
+static void end_change(struct links *ls, const struct link_name *name)
+{
+    storage_lock_release(ls->lock_file, STORAGE_LINKS + stripe_number(name));
+    pthread_mutex_unlock(stripe_of(ls, name));
 }
 
 int links_load_now(struct links *ls, enum link_kind kind, struct slice repo, const struct digest *d,
@@ -313,11 +336,11 @@ static int add_now(struct links *ls, const struct link_name *name, const struct 
 
     if (!layout_repo_is_valid(name->repo))
         return error_set(err, -EINVAL, "repository name not usable");
-    pthread_mutex_lock(stripe_of(ls, name));
+    begin_change(ls, name);
     int rc = link_file_add(ls->layout, name, media_type, &now, err);
     if (rc == 0)
         remember(ls, name, &now, doubts, true);
-    pthread_mutex_unlock(stripe_of(ls, name));
+    end_change(ls, name);
     /* Others may remember where it came from before. */
     if (rc == 0 && origin->is_pushed && name->kind == LINK_REVISION)
         tell(ls, name);
@@ -351,11 +374,11 @@ int links_remove_now(struct links *ls, enum link_kind kind, struct slice repo,
 
     if (!layout_repo_is_valid(repo))
         return -ENOENT;
-    pthread_mutex_lock(stripe_of(ls, &name));
+    begin_change(ls, &name);
     int rc = link_file_remove(ls->layout, &name, err);
     /* Whatever happened: the storage is asked next time. */
     lru_remove(ls->lru, hash_of(&name), &name);
-    pthread_mutex_unlock(stripe_of(ls, &name));
+    end_change(ls, &name);
     tell(ls, &name);
     return rc;
 }

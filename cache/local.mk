@@ -35,6 +35,7 @@ cache_libcache_a_SOURCES = \
 	cache/news.c cache/news.h \
 	cache/open_files.c cache/open_files.h \
 	cache/origin.c cache/origin.h \
+	cache/quiet_file.c cache/quiet_file.h \
 	cache/referrer_entry.c cache/referrer_entry.h \
 	cache/referrer_list.c cache/referrer_list.h \
 	cache/referrers.c cache/referrers.h \
@@ -43,6 +44,13 @@ cache_libcache_a_SOURCES = \
 	cache/referrers_update.c cache/referrers_update.h \
 	cache/repo.c cache/repo.h \
 	cache/repo_walk.c cache/repo_walk.h \
+	cache/scrub.c cache/scrub.h cache/scrub_private.h \
+	cache/scrub_check.c cache/scrub_check.h \
+	cache/scrub_damage.c \
+	cache/scrub_links.c \
+	cache/scrub_list.c cache/scrub_list.h \
+	cache/scrub_state.c cache/scrub_state.h \
+	cache/scrub_verify.c \
 	cache/segments.c cache/segments.h \
 	cache/store.c cache/store.h cache/store_private.h \
 	cache/storage_lock.c cache/storage_lock.h \

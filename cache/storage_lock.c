@@ -9,12 +9,14 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
+#include "base/worker.h"
 #include "cache/disk.h"
 
 /* One byte each of the file, which is empty. */
 enum place {
-    PLACE_PRESENCE, /* read-locked by all who are present, never write-locked */
-    PLACE_SECTION   /* write-locked between enter and leave */
+    PLACE_PRESENCE,  /* read-locked by all who are present, never write-locked */
+    PLACE_SECTION,   /* write-locked between enter and leave */
+    PLACE_FIRST = 16 /* of those that are held; write-locked */
 };
 
 struct storage_lock {
@@ -23,7 +25,7 @@ struct storage_lock {
 
 /* Open file description locks: they belong to the descriptor, not to whichever thread or other
  * descriptor of the process happens to close the file, and can be asked for without being taken. */
-static int lock(int fd, enum place place, short type, int command)
+static int lock(int fd, unsigned place, short type, int command)
 {
     struct flock range = {.l_type = type, .l_whence = SEEK_SET, .l_start = place, .l_len = 1};
     int rc;
@@ -90,4 +92,18 @@ int storage_lock_enter(struct storage_lock *k)
 void storage_lock_leave(struct storage_lock *k)
 {
     CHECK(lock(k->fd, PLACE_SECTION, F_UNLCK, F_OFD_SETLK) == 0);
+}
+
+void storage_lock_hold(struct storage_lock *k, unsigned place)
+{
+    CHECK(place < STORAGE_PLACES && !worker_current());
+    if (k)
+        lock(k->fd, PLACE_FIRST + place, F_WRLCK, F_OFD_SETLKW);
+}
+
+void storage_lock_release(struct storage_lock *k, unsigned place)
+{
+    CHECK(place < STORAGE_PLACES);
+    if (k)
+        lock(k->fd, PLACE_FIRST + place, F_UNLCK, F_OFD_SETLK);
 }

@@ -10,8 +10,11 @@
 #include "base/check.h"
 #include "cache/cache_private.h"
 #include "cache/meta.h"
+#include "cache/storage_lock.h"
 #include "cache/tag_file.h"
 #include "cache/tag_private.h"
+
+_Static_assert(STORAGE_TAGS + TAG_STRIPES == STORAGE_LINKS, "a place for each stripe");
 
 /* One load under way: of the storage, and of what other processes say. */
 struct story {
@@ -20,6 +23,7 @@ struct story {
     char *repo;
     char *tag;
     unsigned n_waiting; /* of the two */
+    uint32_t doubts;    /* when it began */
     struct tag_record record, heard;
     bool has_heard;
     int rc;
@@ -28,13 +32,13 @@ struct story {
 };
 
 struct tags *tags_new(struct layout *l, struct errands *errands, size_t memory_bytes,
-                      struct meta *meta, struct news *news)
+                      struct storage_lock *lock, struct meta *meta, struct news *news)
 {
     struct tags *ts = xcalloc(1, sizeof(*ts));
 
     ts->share.meta = meta && meta_is_shared(meta) ? meta : NULL;
     ts->share.news = news;
-
+    ts->lock_file = lock;
     ts->layout = l;
     ts->errands = errands;
     ts->front = tag_front_new(memory_bytes);
@@ -64,15 +68,40 @@ bool tag_name_is_valid(const struct tag_key *k)
     return layout_repo_is_valid(k->repo) && layout_tag_is_valid(k->tag);
 }
 
+/* By the names and not by their hash, which is another one in each process: the stripe is also the
+ * place in the storage's lock. */
+static unsigned stripe_of(const struct tag_key *k)
+{
+    unsigned sum = 0;
+
+    for (size_t i = 0; i < k->repo.len; i++)
+        sum = sum * 31 + (unsigned char)k->repo.ptr[i];
+    for (size_t i = 0; i < k->tag.len; i++)
+        sum = sum * 31 + (unsigned char)k->tag.ptr[i];
+    return sum % TAG_STRIPES;
+}
+
 void tag_lock_stripe(struct tags *ts, const struct tag_key *k)
 {
     CHECK(!worker_current());
-    pthread_mutex_lock(&ts->stripes[k->hash % TAG_STRIPES]);
+    pthread_mutex_lock(&ts->stripes[stripe_of(k)]);
 }
 
 void tag_unlock_stripe(struct tags *ts, const struct tag_key *k)
 {
-    pthread_mutex_unlock(&ts->stripes[k->hash % TAG_STRIPES]);
+    pthread_mutex_unlock(&ts->stripes[stripe_of(k)]);
+}
+
+void tag_begin_change(struct tags *ts, const struct tag_key *k)
+{
+    tag_lock_stripe(ts, k);
+    storage_lock_hold(ts->lock_file, STORAGE_TAGS + stripe_of(k));
+}
+
+void tag_end_change(struct tags *ts, const struct tag_key *k)
+{
+    storage_lock_release(ts->lock_file, STORAGE_TAGS + stripe_of(k));
+    tag_unlock_stripe(ts, k);
 }
 
 bool tags_find(struct tags *ts, struct slice repo, struct slice tag, struct tag_record *out)
@@ -168,6 +197,8 @@ static void on_heard(void *arg, int rc, struct slice value)
     struct tag_key k = key_of(s);
 
     s->has_heard = tag_share_read(s->tags, &k, rc, value, &s->heard);
+    s->heard.is_heard = true;
+    s->heard.heard_at = s->doubts;
     if (--s->n_waiting == 0)
         tell(s);
 }
@@ -183,6 +214,7 @@ void tags_load(struct tags *ts, struct slice repo, struct slice tag, tag_load_fn
     s->loaded = done;
     s->arg = arg;
     s->n_waiting = 1;
+    s->doubts = k.doubts;
     if (tag_share_get(ts, &k, on_heard, s) == 0)
         s->n_waiting++;
     errand_submit(ts->errands, &s->errand, do_load, on_loaded);

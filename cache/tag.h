@@ -41,7 +41,10 @@ struct tag_record {
     int64_t fetched_at_s; /* wall clock: when this digest was first seen under the tag */
     int64_t checked_at_s; /* wall clock: when it, or the absence, was last confirmed */
     const char *upstream; /* from origin_upstream(); NULL when not known */
-    bool is_heard;        /* for tags_put: another process said so, and need not be told */
+    /* When it is put: another process said so, which need not be told, and when that was. What is
+     * heard is dropped when the tag changes anywhere before it is stored. */
+    bool is_heard;
+    uint32_t heard_at;
 };
 
 /* Any thread, one short lock; the memory front only: false also when only one half is in memory.

@@ -17,6 +17,7 @@ struct entry {
     struct tag_record record;
     bool is_whole;            /* the pushed half is what the storage says */
     bool is_unwritten;        /* the mirrored half is not in the storage yet */
+    bool is_heard;            /* the mirrored half is another process' word */
     uint32_t doubts;          /* when the storage was read */
     uint32_t mirrored_doubts; /* when the mirrored half came */
     size_t n_repo, n_tag;
@@ -57,7 +58,7 @@ static bool is_doubted(const struct tag_front *f, const struct entry *e, uint32_
 /* The storage's mirrored half counts more than this one. */
 static bool is_mirrored_doubted(const struct tag_front *f, const struct entry *e)
 {
-    return !e->is_unwritten && is_doubted(f, e, e->mirrored_doubts);
+    return (!e->is_unwritten || e->is_heard) && is_doubted(f, e, e->mirrored_doubts);
 }
 
 static bool entry_has_key(const struct lru_item *it, const void *key)
@@ -191,7 +192,8 @@ static void do_note(struct lru_item *it, void *arg)
     const struct deed *deed = arg;
 
     tag_front_copy_mirrored(&e->record, deed->record);
-    e->mirrored_doubts = deed->key->doubts;
+    e->is_heard = deed->record->is_heard;
+    e->mirrored_doubts = e->is_heard ? deed->record->heard_at : deed->key->doubts;
     e->is_unwritten = deed->record->mirrored == TAG_MIRRORED;
 }
 
@@ -220,6 +222,7 @@ static void do_join(struct lru_item *it, void *arg)
         (is_mirrored_doubted(deed->front, e) && !is_memory_only)) {
         tag_front_copy_mirrored(&e->record, record);
         e->mirrored_doubts = deed->key->doubts;
+        e->is_heard = e->is_unwritten = false;
     }
     *record = e->record;
 }
@@ -286,6 +289,24 @@ bool tag_front_is_unwritten(struct tag_front *f, const struct tag_key *k)
     /* What has been displaced counts as unwritten. */
     lru_change(f->lru, k->hash, k, do_read_unwritten, &is_unwritten);
     return is_unwritten;
+}
+
+static void do_confirm(struct lru_item *it, void *arg)
+{
+    struct entry *e = (struct entry *)it;
+    const struct tag_record *record = arg;
+
+    if (e->record.mirrored == TAG_MIRRORED && digest_equal(&e->record.digest, &record->digest) &&
+        e->record.checked_at_s < record->checked_at_s)
+        e->record.checked_at_s = record->checked_at_s;
+}
+
+void tag_front_confirm(struct tag_front *f, const struct tag_key *k,
+                       const struct tag_record *record)
+{
+    struct tag_record copy = *record;
+
+    lru_change(f->lru, k->hash, k, do_confirm, &copy);
 }
 
 static void do_note_written(struct lru_item *it, void *arg)

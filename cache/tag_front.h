@@ -54,6 +54,9 @@ void tag_front_remove(struct tag_front *f, const struct tag_key *k);
 
 /* Whether the mirrored half has not been written to the storage since it was noted. */
 bool tag_front_is_unwritten(struct tag_front *f, const struct tag_key *k);
+/* The same mirrored half, which has been confirmed later than we knew. What else is there stays. */
+void tag_front_confirm(struct tag_front *f, const struct tag_key *k,
+                       const struct tag_record *record);
 /* This one has been written. */
 void tag_front_note_written(struct tag_front *f, const struct tag_key *k,
                             const struct tag_record *record);

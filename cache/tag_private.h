@@ -13,10 +13,11 @@
 #include "cache/tag.h"
 #include "cache/tag_front.h"
 
-#define TAG_STRIPES 64
+#define TAG_STRIPES 64 /* they are places in the storage's lock, too */
 
 struct meta;
 struct news;
+struct storage_lock;
 
 struct tag_write;
 
@@ -32,6 +33,7 @@ struct tag_share {
 struct tags {
     struct layout *layout;
     struct errands *errands;
+    struct storage_lock *lock_file; /* NULL: not to be had */
     struct tag_front *front;
     struct tag_share share;
     /* One per group of tags: who holds it may read a tag's file, change it, and tell the front. */
@@ -46,6 +48,9 @@ struct tags {
 bool tag_name_is_valid(const struct tag_key *k);
 void tag_lock_stripe(struct tags *ts, const struct tag_key *k);
 void tag_unlock_stripe(struct tags *ts, const struct tag_key *k);
+/* The same for who changes the files: other processes are kept out, too. */
+void tag_begin_change(struct tags *ts, const struct tag_key *k);
+void tag_end_change(struct tags *ts, const struct tag_key *k);
 
 /* --- tag_share.c ------------------------------------------------------------------------------ */
 

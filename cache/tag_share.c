@@ -103,8 +103,7 @@ bool tag_share_join(struct tags *ts, const struct tag_key *k, int *rc, struct ta
     } else if (has_half && record->mirrored == TAG_MIRRORED &&
                digest_equal(&heard->digest, &record->digest)) {
         same.fetched_at_s = record->fetched_at_s;
-        same.is_heard = true;
-        tags_put(ts, k->repo, k->tag, &same);
+        tag_front_confirm(ts->front, k, heard);
     } else {
         return true;
     }

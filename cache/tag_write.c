@@ -41,7 +41,8 @@ static bool choose_locked(struct tags *ts, const struct tag_write *w, const stru
     pthread_mutex_unlock(&ts->lock);
     if (is_dropped || !tag_front_is_unwritten(ts->front, k))
         return false;
-    tag_front_mirrored(ts->front, k, &latest);
+    if (!tag_front_mirrored(ts->front, k, &latest) && w->record.is_heard)
+        return false;
     if (latest.mirrored == TAG_MIRRORED && !digest_equal(&latest.digest, &w->record.digest))
         latest = w->record;
     if (latest.mirrored == TAG_MIRRORED)
@@ -55,7 +56,7 @@ static void write_one(struct tags *ts, const struct tag_write *w)
     struct tag_record record = {0}, theirs;
     struct error err;
 
-    tag_lock_stripe(ts, &k);
+    tag_begin_change(ts, &k);
     if (choose_locked(ts, w, &k, &theirs)) {
         int rc = tag_file_load(ts->layout, k.repo, k.tag, &record);
         tag_front_copy_mirrored(&record, &theirs);
@@ -70,7 +71,7 @@ static void write_one(struct tags *ts, const struct tag_write *w)
             log_error("store", "tag %s of %s not kept: %s", w->tag, w->repo, err.text);
         }
     }
-    tag_unlock_stripe(ts, &k);
+    tag_end_change(ts, &k);
 }
 
 /* The first in line; then the errand goes to the end of the pool's queue. */
@@ -144,7 +145,8 @@ void tags_settle(struct tags *ts, struct slice repo, struct slice tag,
     struct tag_record latest = *record;
 
     CHECK(record->mirrored == TAG_MIRRORED);
-    tag_front_mirrored(ts->front, &k, &latest);
+    if (!tag_front_mirrored(ts->front, &k, &latest) && record->is_heard)
+        return;
     if (latest.mirrored == TAG_MIRRORED && digest_equal(&latest.digest, &record->digest)) {
         tell_others(ts, &k, record);
         queue_write(ts, &k, record);
@@ -182,7 +184,7 @@ int tags_push_now(struct tags *ts, struct slice repo, struct slice tag, const st
 
     if (!tag_name_is_valid(&k))
         return refuse_name(&k, err);
-    tag_lock_stripe(ts, &k);
+    tag_begin_change(ts, &k);
     int rc = load_locked(ts, &k, &record, err);
     if (rc == 0 || rc == -ENOENT) {
         record.is_pushed = true;
@@ -199,7 +201,7 @@ int tags_push_now(struct tags *ts, struct slice repo, struct slice tag, const st
             tag_front_remove(ts->front, &k);
         }
     }
-    tag_unlock_stripe(ts, &k);
+    tag_end_change(ts, &k);
     if (rc == 0)
         news_tell(ts->share.news, NEWS_TAG, repo, tag);
     return rc;
@@ -237,9 +239,9 @@ int tags_remove_now(struct tags *ts, struct slice repo, struct slice tag, struct
 
     if (!tag_name_is_valid(&k))
         return refuse_name(&k, err);
-    tag_lock_stripe(ts, &k);
+    tag_begin_change(ts, &k);
     int rc = remove_locked(ts, &k, err);
-    tag_unlock_stripe(ts, &k);
+    tag_end_change(ts, &k);
     return rc;
 }
 
@@ -249,7 +251,7 @@ static int remove_pointing(struct tags *ts, const struct tag_key *k, const struc
 {
     struct tag_record record = {0};
 
-    tag_lock_stripe(ts, k);
+    tag_begin_change(ts, k);
     int rc = load_locked(ts, k, &record, err);
     bool is_theirs = record.mirrored == TAG_MIRRORED && digest_equal(&record.digest, d);
     bool is_ours = record.is_pushed && digest_equal(&record.pushed, d);
@@ -262,7 +264,7 @@ static int remove_pointing(struct tags *ts, const struct tag_key *k, const struc
         rc = tag_file_store(ts->layout, k->repo, k->tag, &record, err);
         tag_share_remove(ts, k);
     }
-    tag_unlock_stripe(ts, k);
+    tag_end_change(ts, k);
     return rc == -ENOENT ? 0 : rc;
 }
 

@@ -114,6 +114,12 @@ static bool set_offline(const struct admin *admin, struct slice query)
     return true;
 }
 
+/* For a page that acts by itself, when it answers. */
+static void act_later(const struct admin *admin)
+{
+    (void)admin;
+}
+
 static const struct page {
     const char *path;
     const char *media_type;
@@ -130,6 +136,7 @@ static const struct page {
     {"/upstream", "application/json", print_upstream, NULL, NULL, NULL},
     {"/upstreams", "application/json", print_upstreams, NULL, NULL, NULL},
     {"/gc", "application/json", print_gc, start_gc, NULL, NULL},
+    {"/scrub", "application/json", NULL, act_later, admin_scrub, NULL},
     {.path = "/offline",
      .media_type = "application/json",
      .print = print_offline,

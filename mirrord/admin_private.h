@@ -17,4 +17,7 @@ void admin_send_linked(struct txn *txn, struct strbuf *text, struct slice link);
 void admin_list_repositories(struct txn *txn, const struct admin *admin);
 void admin_list_tags(struct txn *txn, const struct admin *admin);
 
+/* /scrub, GET and POST. */
+void admin_scrub(struct txn *txn, const struct admin *admin);
+
 #endif

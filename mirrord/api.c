@@ -104,6 +104,35 @@ const struct api_settings *api_settings_now(const struct api *api)
     return &api_snapshot_now(api)->settings;
 }
 
+/* What the registries say of their own stands behind the list, for all that is theirs. The default
+ * registry, whose names have no prefix, comes last. */
+static struct freshness_rules *make_freshness(const struct api *api,
+                                              const struct api_settings *settings)
+{
+    struct freshness_source source = {
+        .list = settings->freshness,
+        .preset = {settings->tags_cache_ttl_s, settings->tags_grace_s, settings->tags_keep_s},
+        .is_hub = registries_default(api->registries)->is_hub};
+    const struct registry *g;
+    size_t n = 0;
+
+    while (registries_item(api->registries, n))
+        n++;
+    struct freshness_rule *rules = xcalloc(n, sizeof(*rules));
+    for (size_t i = 0; i < n; i++) {
+        g = registries_item(api->registries, (i + 1) % n);
+        rules[source.n_more++] =
+            (struct freshness_rule){xasprintf("%.*s*", SLICE_ARG(g->prefix)),
+                                    {g->times.ttl_s, g->times.grace_s, g->times.keep_s}};
+    }
+    source.more = rules;
+    struct freshness_rules *made = freshness_new(&source);
+    for (size_t i = 0; i < n; i++)
+        free((char *)(uintptr_t)rules[i].pattern);
+    free(rules);
+    return made;
+}
+
 static void set_floors(const struct api *api, const struct api_settings *settings)
 {
     const struct registry *g;
@@ -128,16 +157,8 @@ void api_set_settings(struct api *api, const struct api_settings *settings)
     s->ping_body = api_ping_body(&s->settings);
     s->push_rules = push_rules_new(settings->push_repositories, settings->push_networks, is_hub);
     s->precedence = precedence_new(settings->precedence, is_hub);
-    struct freshness_source freshness = {
-        settings->freshness,
-        settings->freshness_more,
-        settings->n_freshness_more,
-        {settings->tags_cache_ttl_s, settings->tags_grace_s, settings->tags_keep_s},
-        is_hub};
-    s->freshness = freshness_new(&freshness);
+    s->freshness = make_freshness(api, settings);
     s->settings.freshness = NULL;
-    s->settings.freshness_more = NULL;
-    s->settings.n_freshness_more = 0;
     s->settings.precedence = NULL;
     s->settings.push_repositories = s->settings.push_networks = NULL; /* they are compiled */
     s->settings.argv = NULL; /* borrowed by the caller; it is in the body now */
@@ -158,6 +179,13 @@ bool api_can_ask(const struct api *api, struct slice repo)
 bool api_is_offline(const struct api *api)
 {
     return api->offline && offline_is_on(api->offline);
+}
+
+int64_t api_negative_ttl_s(const struct api *api, struct slice repo, int64_t common_s)
+{
+    int64_t own_s = api_registry_of(api, repo)->times.negative_ttl_s;
+
+    return own_s >= 0 ? own_s : common_s;
 }
 
 bool api_is_saving(const struct api *api, struct slice repo)
@@ -355,6 +383,21 @@ static enum api_error choose_registry(struct api_request *q, char repo[NAME_HUB_
     q->repo = (struct slice){choice.repo_len ? repo : NULL, choice.repo_len};
     txn_set_namespace(q->txn, choice.base, choice.ns);
     return API_ERROR_NONE;
+}
+
+size_t api_store_name(const struct api *api, const struct txn *txn, struct slice repo,
+                      char out[NAME_HUB_SIZE])
+{
+    struct registry_request request = {.query = SLICE(""),
+                                       .host = txn_head(txn)->host,
+                                       .listener = slice_of(txn_mark(txn)),
+                                       .base = txn_base(txn),
+                                       .repo = repo};
+    struct registry_choice choice;
+
+    if (!repo.len || registry_route(api->registries, &request, out, &choice) != API_ERROR_NONE)
+        return 0;
+    return choice.repo_len;
 }
 
 static bool is_legacy(enum route_id id)

@@ -31,6 +31,7 @@ bool api_manifest_use_heard(struct manifest_wait *w, const struct tag_record *re
     w->origin = API_ORIGIN_HIT;
     w->digest = heard->digest;
     w->checked_at_s = heard->checked_at_s;
+    w->heard_at = heard->heard_at;
     w->source = (struct origin){.upstream = heard->upstream, .at_s = heard->fetched_at_s};
     api_manifest_step_body(w);
     return true;

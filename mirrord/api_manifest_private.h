@@ -64,6 +64,7 @@ struct manifest_wait {
     bool is_unasked;          /* the record's mirrored half was believed without a question */
     bool is_heard;            /* the digest is what another process has heard; has_moved, too */
     bool has_asked_facts;     /* of the metadata cache */
+    uint32_t heard_at;        /* of what was heard */
     bool is_linked;           /* what was asked for by digest is in the repository */
     struct digest digest;     /* of the manifest to send */
     int64_t checked_at_s;     /* when the tag was last confirmed to have it */

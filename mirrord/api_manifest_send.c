@@ -79,7 +79,8 @@ static void commit_tag(struct manifest_wait *w, struct manifest *m)
                              .fetched_at_s = w->is_heard ? w->source.at_s : w->checked_at_s,
                              .checked_at_s = w->checked_at_s,
                              .upstream = api_manifest_registry_of(w)->origin,
-                             .is_heard = w->is_heard};
+                             .is_heard = w->is_heard,
+                             .heard_at = w->heard_at};
     struct tag_record known;
 
     if (tags_find(w->api->tags, api_manifest_repo_of(w), api_manifest_tag_of(w), &known) &&

@@ -149,7 +149,8 @@ void api_manifest_view(const struct api *api, struct slice repo, struct slice ta
     *out = (struct tag_view){.rule = precedence_judge(s->precedence, repo, tag),
                              .can_ask = api_can_ask(api, repo),
                              .now_s = clock_wall_s(),
-                             .negative_ttl_s = s->settings.negative_tag_ttl_s,
+                             .negative_ttl_s =
+                                 api_negative_ttl_s(api, repo, s->settings.negative_tag_ttl_s),
                              .freshness = freshness_judge(s->freshness, repo, tag)};
 }
 

@@ -113,6 +113,8 @@ bool api_can_ask(const struct api *api, struct slice repo);
 bool api_is_offline(const struct api *api);
 /* Little is left of the upstream's limit: what no client waits for is left undone. */
 bool api_is_saving(const struct api *api, struct slice repo);
+/* How long absences in this repository are believed: as its registry says, else this long. hot */
+int64_t api_negative_ttl_s(const struct api *api, struct slice repo, int64_t common_s);
 const struct api_settings *api_settings_now(const struct api *api);
 const struct api_snapshot *api_snapshot_now(const struct api *api);
 struct pull_tools api_pull_tools(const struct api *api, struct slice repo);
@@ -121,6 +123,10 @@ const struct registry *api_registry_of(const struct api *api, struct slice repo)
 /* Starts a fetch from there: spec->repo is the storage name. Only where there is an upstream. */
 struct fetch *api_fetch(const struct api *api, const struct fetch_spec *spec,
                         const struct fetch_ops *ops, void *arg);
+/* The storage name of another repository that a push names beside its own, by the same address. The
+ * length written; 0: there is none. */
+size_t api_store_name(const struct api *api, const struct txn *txn, struct slice repo,
+                      char out[NAME_HUB_SIZE]);
 /* Appends what the query of a link to the next page needs to lead to the same registry. */
 void api_add_ns(const struct txn *txn, struct strbuf *query);
 

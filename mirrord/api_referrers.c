@@ -379,10 +379,11 @@ static bool is_fresh(const struct referrers_wait *w, int64_t kept_at_s)
     const struct api_settings *s = api_settings_now(w->api);
     int64_t age_s = clock_wall_s() - kept_at_s;
     int64_t ttl_s = s->referrers_ttl_s;
+    int64_t negative_ttl_s = api_negative_ttl_s(w->api, repo_of(w), s->negative_list_ttl_s);
 
     /* An empty list says that there is none. */
-    if (w->kept.len == 0 && s->negative_list_ttl_s < ttl_s)
-        ttl_s = s->negative_list_ttl_s;
+    if (w->kept.len == 0 && negative_ttl_s < ttl_s)
+        ttl_s = negative_ttl_s;
     /* Not from the future: somebody set the clock. */
     return w->has_kept && age_s >= 0 && age_s < ttl_s;
 }

@@ -12,8 +12,6 @@
 
 #include "upstream/quota.h"
 
-struct freshness_rule;
-
 struct api_settings {
     /* Tags. */
     int64_t tags_cache_ttl_s;   /* a tag younger than this is served unasked; 0: ask every time */
@@ -52,8 +50,6 @@ struct api_settings {
     const char *const *push_networks;
     const char *const *precedence;
     const char *const *freshness;
-    const struct freshness_rule *freshness_more; /* behind that list */
-    size_t n_freshness_more;
     /* Referrers. */
     int64_t referrers_ttl_s;
     size_t referrers_max_bytes; /* of an upstream's list */
@@ -68,7 +64,7 @@ struct api_settings {
     /* The legacy face. */
     const char *issue;  /* NULL: not set */
     const char *flavor; /* NULL or the flavor's name */
-    bool has_source;    /* mirroring.source is set */
+    bool has_source;    /* something is mirrored */
     bool standalone;
     bool debug;
     const char *const *argv; /* NULL-terminated, for /_ping with debug; may be NULL */

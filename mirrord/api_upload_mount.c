@@ -20,7 +20,6 @@
 #include "cache/vouch.h"
 #include "mirrord/api_upload_private.h"
 #include "mirrord/query.h"
-#include "mirrord/registry_route.h"
 #include "mirrord/txn.h"
 
 struct mount {
@@ -83,8 +82,7 @@ static bool read_from(const struct upload_story *s, struct slice query, struct m
         return true;
     if (len < 0 || !name_is_repo((struct slice){from, (size_t)len}))
         return false;
-    m->from_len =
-        registry_route_name(s->api->registries, (struct slice){from, (size_t)len}, m->from);
+    m->from_len = api_store_name(s->api, s->txn, (struct slice){from, (size_t)len}, m->from);
     return m->from_len > 0;
 }
 

@@ -15,8 +15,10 @@ struct command_line {
     char *const *argv;     /* of the process, for who looks at it as a whole */
     char *const *operands; /* what follows the options, NULL-terminated */
     int n_operands;
-    bool is_dry;  /* --dry-run */
-    bool is_json; /* --json */
+    bool is_dry;      /* --dry-run */
+    bool is_json;     /* --json */
+    const char *rate; /* --rate; NULL: not said */
+    const char *jobs; /* --jobs; NULL: not said */
 };
 
 /* Returns the exit status. config: loaded and checked, or NULL for a command that needs none. */

@@ -25,6 +25,7 @@
 #include "base/worker.h"
 #include "cache/cache.h"
 #include "cache/gc.h"
+#include "cache/scrub.h"
 #include "cache/tag.h"
 #include "mirrord/access_log.h"
 #include "mirrord/address.h"
@@ -36,6 +37,8 @@
 #include "mirrord/privileges.h"
 #include "mirrord/registries.h"
 #include "mirrord/registries_make.h"
+#include "mirrord/refetch.h"
+#include "mirrord/scrubber.h"
 #include "mirrord/server.h"
 #include "mirrord/settings.h"
 #include "upstream/upstream.h"
@@ -68,6 +71,8 @@ struct daemon {
     struct mail reloading;
     struct event *sweep_timer;
     struct event *gc_timer; /* NULL: never by itself */
+    struct refetch *refetch;
+    struct scrubber *scrubber;
     struct event *grace_timer;
     unsigned n_draining; /* servers that have not ended yet */
     bool is_stopping;
@@ -150,6 +155,9 @@ static void apply(struct daemon *d)
     log_set_level(level);
     server_set_limits(d->server, &limits);
     api_set_settings(d->api, &api);
+    struct scrub_settings scrub = settings_scrub(d->config);
+    scrub_set_settings(cache_scrub(d->cache), &scrub);
+    scrubber_kick(d->scrubber);
     share_tags(d);
 }
 
@@ -250,6 +258,18 @@ static struct redis *make_redis(struct daemon *d, bool is_lru)
     return redis_new(&config);
 }
 
+/* What it finds damaged comes back through the first worker. */
+static void make_scrub(struct daemon *d)
+{
+    struct scrub *s = cache_scrub(d->cache);
+    struct scrub_settings settings = settings_scrub(d->config);
+
+    d->refetch = refetch_new(d->api, d->workers[0]);
+    d->scrubber = scrubber_new(s, d->pool, d->control);
+    scrub_set_refetch(s, refetch_ask, d->refetch);
+    scrub_set_settings(s, &settings);
+}
+
 static int make_parts(struct daemon *d, struct error *err)
 {
     struct cache_config cache = settings_cache(d->config, d->pool);
@@ -270,11 +290,13 @@ static int make_parts(struct daemon *d, struct error *err)
         .settings = settings_api(d->config, d->argv),
     };
     d->api = api_new(&api);
+    make_scrub(d);
     d->admin = (struct admin){.cache = d->cache,
                               .offline = d->offline,
                               .registries = d->registries,
                               .api = d->api,
-                              .pool = d->pool};
+                              .pool = d->pool,
+                              .scrubber = d->scrubber};
     share_tags(d);
     return 0;
 }
@@ -449,6 +471,20 @@ static void make_workers(struct daemon *d)
     d->pool = pool_new((unsigned)config_int(d->config, OPT_REGISTRY_POOL_THREADS));
 }
 
+/* The registries beside the source. */
+static void report_registries(const struct registries *r)
+{
+    const struct registry *g;
+
+    for (size_t i = 1; (g = registries_item(r, i)); i++) {
+        struct strbuf urls = STRBUF_INIT;
+        for (const struct upstream *u = g->upstream; u; u = upstream_fallback(u))
+            strbuf_addf(&urls, "%s%s", urls.len ? ", then " : "", upstream_name(u));
+        log_info(PREFIX, "mirroring %s from %s", g->host.ptr, urls.ptr);
+        strbuf_fini(&urls);
+    }
+}
+
 static void report_start(struct daemon *d)
 {
     const struct upstream *upstream = registries_default(d->registries)->upstream;
@@ -463,6 +499,7 @@ static void report_start(struct daemon *d)
         log_info(PREFIX, "admin listening on %s", server_address(d->admin_server, i));
     log_info(PREFIX, "%s, %u workers, storage %s, upstream %s", PACKAGE_STRING, d->n_workers,
              config_str(d->config, OPT_STORAGE_PATH), upstream ? upstream_name(upstream) : "none");
+    report_registries(d->registries);
 }
 
 /* Ports below 1024 need root, the storage must not belong to it: so privileges go in between. */
@@ -501,6 +538,7 @@ static void run(struct daemon *d)
     d->has_run = true;
     report_start(d);
     cache_sweep(d->cache);
+    scrubber_kick(d->scrubber);
     worker_run(d->control);
 }
 
@@ -557,6 +595,8 @@ static void settle(struct daemon *d)
     uint64_t n_jobs, n_jobs_before = UINT64_MAX;
     bool was_busy;
 
+    scrubber_stop(d->scrubber);
+    refetch_stop(d->refetch);
     ask_workers(d, do_close_clients);
     gc_stop(cache_gc(d->cache));
     for (;;) {
@@ -567,6 +607,7 @@ static void settle(struct daemon *d)
         n_jobs_before = n_jobs;
     }
     cache_drain(d->cache);
+    scrub_save(cache_scrub(d->cache));
 }
 
 static void free_events(struct daemon *d)
@@ -588,6 +629,8 @@ static void take_down(struct daemon *d)
     free_events(d);
     if (d->has_run)
         settle(d);
+    else if (d->scrubber)
+        scrubber_stop(d->scrubber);
     for (unsigned i = 0; i < d->n_workers; i++)
         worker_stop(d->workers[i]);
     for (unsigned i = 0; i < d->n_workers; i++)
@@ -599,6 +642,8 @@ static void take_down(struct daemon *d)
         server_free(&d->server);
     if (d->admin_server)
         server_free(&d->admin_server);
+    scrubber_free(&d->scrubber);
+    refetch_free(&d->refetch);
     if (d->api)
         api_free(&d->api);
     cache_close(&d->cache);

@@ -2,6 +2,7 @@ noinst_LIBRARIES += mirrord/libmirrord.a
 mirrord_libmirrord_a_SOURCES = \
 	mirrord/address.c mirrord/address.h \
 	mirrord/admin.c mirrord/admin.h mirrord/admin_private.h \
+	mirrord/admin_scrub.c \
 	mirrord/admin_tags.c \
 	mirrord/command.h \
 	mirrord/daemon.c mirrord/daemon.h \
@@ -14,7 +15,9 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/silence.c mirrord/silence.h \
 	mirrord/tag_pattern.c mirrord/tag_pattern.h \
 	mirrord/privileges.c mirrord/privileges.h \
+	mirrord/scrubber.c mirrord/scrubber.h \
 	mirrord/settings.c mirrord/settings.h \
+	mirrord/verify_command.c mirrord/verify_command.h \
 	mirrord/states.h \
 	mirrord/config_load.c mirrord/config_print.c mirrord/config_private.h \
 	mirrord/config_number.c mirrord/config_number.h \
@@ -62,6 +65,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/range.c mirrord/range.h \
 	mirrord/range_body.c mirrord/range_body.h \
 	mirrord/referrer_page.c mirrord/referrer_page.h \
+	mirrord/refetch.c mirrord/refetch.h \
 	mirrord/referrers_ask.c mirrord/referrers_ask.h \
 	mirrord/registries.c mirrord/registries.h mirrord/registries_print.c \
 	mirrord/registries_make.c mirrord/registries_make.h \

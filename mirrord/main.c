@@ -16,6 +16,7 @@
 #include "mirrord/gc_command.h"
 #include "mirrord/options_man.h"
 #include "mirrord/sample.h"
+#include "mirrord/verify_command.h"
 
 enum { EXIT_USAGE = 2 };
 
@@ -104,6 +105,7 @@ enum command_flag {
     COMMAND_F_CONFIG = 1 << 0, /* wants the configuration: -c and -f */
     COMMAND_F_DRY = 1 << 1,    /* knows --dry-run */
     COMMAND_F_JSON = 1 << 2,   /* knows --json */
+    COMMAND_F_PACE = 1 << 3,   /* knows --rate and --jobs */
 };
 
 static const struct command {
@@ -118,6 +120,8 @@ static const struct command {
     {"check", "", 0, 0, COMMAND_F_CONFIG, check, "validate, print what would run"},
     {"gc", "", 0, 0, COMMAND_F_CONFIG | COMMAND_F_DRY, collect_garbage,
      "remove what no manifest references"},
+    {"verify", "[--rate n] [--jobs n]", 0, 0, COMMAND_F_CONFIG | COMMAND_F_DRY | COMMAND_F_PACE,
+     verify_command_run, "hash again all that is stored"},
     {"sample", "", 0, 0, 0, print_sample, "print the sample file"},
     {"options", "", 0, 0, 0, print_options, "print the manual's part about options"},
 };
@@ -173,8 +177,9 @@ static const struct command *find_command(const char *name)
 static bool is_fit(const struct command *c, const struct command_line *line)
 {
     return (!line->is_dry || c->flags & COMMAND_F_DRY) &&
-           (!line->is_json || c->flags & COMMAND_F_JSON) && line->n_operands >= c->operands_min &&
-           line->n_operands <= c->operands_max;
+           (!line->is_json || c->flags & COMMAND_F_JSON) &&
+           ((!line->rate && !line->jobs) || c->flags & COMMAND_F_PACE) &&
+           line->n_operands >= c->operands_min && line->n_operands <= c->operands_max;
 }
 
 static int obey(const struct command *c, const struct command_line *line)
@@ -200,7 +205,7 @@ static void shorten(int argc, char **argv)
     static const struct {
         const char *name;
         char option[3];
-    } LONG[] = {{"--dry-run", "-n"}, {"--json", "-j"}};
+    } LONG[] = {{"--dry-run", "-n"}, {"--json", "-j"}, {"--rate", "-r"}, {"--jobs", "-J"}};
 
     for (int i = 1; i < argc; i++) {
         for (size_t k = 0; k < sizeof(LONG) / sizeof(LONG[0]); k++) {
@@ -225,7 +230,7 @@ int main(int argc, char **argv)
     }
     line.argv = argv;
     shorten(argc, argv);
-    while ((option = getopt(argc, argv, "c:f:hjnV")) != -1) {
+    while ((option = getopt(argc, argv, "c:f:hjJ:nr:V")) != -1) {
         if (option == 'c')
             source.path = optarg;
         else if (option == 'f')
@@ -234,6 +239,10 @@ int main(int argc, char **argv)
             line.is_dry = true;
         else if (option == 'j')
             line.is_json = true;
+        else if (option == 'J')
+            line.jobs = optarg;
+        else if (option == 'r')
+            line.rate = optarg;
         else if (option == 'h')
             return print_usage();
         else if (option == 'V')

@@ -74,6 +74,7 @@ static void init_item(struct registry *g, const struct registry_config *config)
         .upstream = config->upstream ? upstream_ref(config->upstream) : NULL,
         .origin = config->upstream ? origin_upstream(slice_of(config->host)) : NULL,
         .is_hub = config->is_hub,
+        .times = config->times,
     };
 }
 
@@ -83,6 +84,7 @@ struct registries *registries_new(const struct registry_config *configs, size_t 
     size_t next = 1, n_defaults = 0;
 
     r->nobody.host = r->nobody.prefix = SLICE("");
+    r->nobody.times = REGISTRY_TIMES_DEFAULT;
     r->items = xcalloc(n + 1, sizeof(*r->items));
     r->n_items = n;
     for (size_t i = 0; i < n; i++) {

@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/slice.h"
 #include "base/strbuf.h"
@@ -24,12 +25,20 @@
 struct registries;
 struct upstream;
 
+/* How long what it says is good for, in seconds; -1: as the settings say for all. A rule of a
+ * pattern comes before these. */
+struct registry_times {
+    int64_t ttl_s, grace_s, keep_s; /* of tags */
+    int64_t negative_ttl_s;
+};
+
 struct registry {
     struct slice host;         /* "ghcr.io", as clients call it; empty: the default has no source */
     struct slice prefix;       /* "ghcr.io/" before its names in the storage; empty: the default */
     struct upstream *upstream; /* NULL: nobody is asked */
     const char *origin;        /* its name in records of what is mirrored; NULL: none */
     bool is_hub;               /* Docker Hub: "nginx" is "library/nginx" */
+    struct registry_times times;
 };
 
 /* By what a registry is chosen. */
@@ -47,9 +56,12 @@ struct registry_config {
     bool is_default;           /* exactly one is */
     struct upstream *upstream; /* a reference is taken; NULL: nobody is asked */
     bool is_hub;
+    struct registry_times times;
     const char *const
         *ways[REGISTRY_WAY_MAX]; /* the texts that choose it, NULL-terminated or NULL */
 };
+
+#define REGISTRY_TIMES_DEFAULT ((struct registry_times){-1, -1, -1, -1})
 
 struct registries *registries_new(const struct registry_config *configs, size_t n);
 void registries_free(struct registries **r);

@@ -20,7 +20,8 @@ struct draft {
     const char *host;
     char *own_host; /* when it is the source's */
     bool is_default, is_hub;
-    bool has_prefix;               /* of its own, in place of its names */
+    bool has_prefix; /* of its own, in place of its names */
+    struct registry_times times;
     char **ways[REGISTRY_WAY_MAX]; /* texts, NULL-terminated */
     size_t n_ways[REGISTRY_WAY_MAX];
 };
@@ -138,6 +139,19 @@ static void set_of_source(struct upstream_config *c, const struct upstream_entry
         c->realms = (const char *const *)v[UPSTREAM_REALMS].items;
 }
 
+static int64_t seconds_of(const struct upstream_entry *e, enum upstream_key key)
+{
+    return e->values[key].is_null ? -1 : e->values[key].number / 1000;
+}
+
+static void set_times(struct draft *d, const struct upstream_entry *e)
+{
+    d->times = (struct registry_times){.ttl_s = seconds_of(e, UPSTREAM_TTL),
+                                       .grace_s = seconds_of(e, UPSTREAM_GRACE),
+                                       .keep_s = seconds_of(e, UPSTREAM_KEEP),
+                                       .negative_ttl_s = seconds_of(e, UPSTREAM_NEGATIVE_TTL)};
+}
+
 /* The paths, hosts and names that an entry adds. */
 static void add_ways(struct draft *d, const struct upstream_entry *e)
 {
@@ -146,6 +160,7 @@ static void add_ways(struct draft *d, const struct upstream_entry *e)
     const struct config_value *listen = &e->values[UPSTREAM_LISTEN];
     const char *prefix = e->values[UPSTREAM_PREFIX].text;
 
+    set_times(d, e);
     d->has_prefix = prefix != NULL;
     add_names(d);
     for (size_t i = 0; i < aliases->n_items; i++)
@@ -191,6 +206,7 @@ static int draft_source(struct draft *d, const struct config *config,
     struct upstream_config upstream = settings_upstream(config);
 
     d->is_default = true;
+    d->times = REGISTRY_TIMES_DEFAULT;
     if (!upstream.url)
         return 0;
     int rc = upstream_new(&upstream, &d->upstream, err);
@@ -224,8 +240,11 @@ static int draft_entry(struct draft *d, const struct config *config, const struc
 
 static struct registry_config finish(const struct draft *d)
 {
-    struct registry_config c = {
-        .host = d->host, .is_default = d->is_default, .upstream = d->upstream, .is_hub = d->is_hub};
+    struct registry_config c = {.host = d->host,
+                                .is_default = d->is_default,
+                                .upstream = d->upstream,
+                                .is_hub = d->is_hub,
+                                .times = d->times};
 
     for (int way = 0; way < REGISTRY_WAY_MAX; way++)
         c.ways[way] = (const char *const *)d->ways[way];

@@ -136,7 +136,7 @@ bool resolve_is_held(struct resolver *r, struct slice repo, struct slice referen
     return holds_has(r->failures, HOLD_FAILED, repo, reference);
 }
 
-static int64_t absent_seconds(const struct resolver *r, enum hold_kind kind)
+static int64_t common_seconds(const struct resolver *r, enum hold_kind kind)
 {
     const struct api_settings *s = api_settings_now(r->api);
 
@@ -155,7 +155,8 @@ static int64_t absent_seconds(const struct resolver *r, enum hold_kind kind)
 void resolve_note_absent(struct resolver *r, enum hold_kind kind, struct slice repo,
                          struct slice reference)
 {
-    holds_set(r->absences, kind, repo, reference, absent_seconds(r, kind));
+    holds_set(r->absences, kind, repo, reference,
+              api_negative_ttl_s(r->api, repo, common_seconds(r, kind)));
 }
 
 bool resolve_is_absent(struct resolver *r, enum hold_kind kind, struct slice repo,

@@ -80,6 +80,14 @@ struct cache_config settings_cache(const struct config *config, struct pool *poo
     };
 }
 
+struct scrub_settings settings_scrub(const struct config *config)
+{
+    return (struct scrub_settings){
+        .rate_bytes = config_bytes(config, OPT_SCRUB_RATE),
+        .interval_s = (int64_t)(config_ms(config, OPT_SCRUB_INTERVAL) / 1000),
+    };
+}
+
 /* An option in milliseconds as the parts take them. */
 static unsigned ms(const struct config *config, enum option id)
 {
@@ -179,7 +187,8 @@ struct api_settings settings_api(const struct config *config, char *const *argv)
         .fill_complete_percent = (unsigned)config_int(config, OPT_FILL_COMPLETE_PERCENT),
         .issue = config_str(config, OPT_ISSUE),
         .flavor = config_flavor(config),
-        .has_source = config_str(config, OPT_MIRRORING_SOURCE) != NULL,
+        .has_source =
+            config_str(config, OPT_MIRRORING_SOURCE) || config_str(config, OPT_MIRRORING_UPSTREAMS),
         .standalone = config_bool(config, OPT_STANDALONE),
         .debug = config_bool(config, OPT_DEBUG),
         .argv = (const char *const *)argv,

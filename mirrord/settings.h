@@ -9,6 +9,7 @@
 
 #include "base/redis.h"
 #include "cache/cache.h"
+#include "cache/scrub.h"
 #include "mirrord/access_log.h"
 #include "mirrord/api_settings.h"
 #include "mirrord/server.h"
@@ -18,6 +19,7 @@ struct config;
 struct pool;
 
 struct cache_config settings_cache(const struct config *config, struct pool *pool);
+struct scrub_settings settings_scrub(const struct config *config);
 /* False: this Redis server is not used. The caller adds the workers. */
 bool settings_redis(const struct config *config, bool is_lru, struct redis_config *out);
 struct upstream_config settings_upstream(const struct config *config);

@@ -197,6 +197,10 @@ tests_unit_test_push_manifest_LDADD = $(UNIT_MIRRORD)
 UNIT_TESTS += tests/unit/test_push_refs
 tests_unit_test_push_refs_SOURCES = tests/unit/test_push_refs.c $(CACHE_PLACE)
 tests_unit_test_push_refs_LDADD = $(UNIT_MIRRORD)
+UNIT_TESTS += tests/unit/test_quiet_file
+tests_unit_test_quiet_file_SOURCES = tests/unit/test_quiet_file.c $(CACHE_PLACE)
+tests_unit_test_quiet_file_LDADD = $(UNIT_CACHE)
+tests_unit_test_quiet_file_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pread
 UNIT_TESTS += tests/unit/test_quota
 tests_unit_test_quota_SOURCES = tests/unit/test_quota.c
 tests_unit_test_quota_LDADD = $(UNIT_UPSTREAM)
@@ -233,6 +237,10 @@ tests_unit_test_repo_LDADD = $(UNIT_CACHE)
 UNIT_TESTS += tests/unit/test_route
 tests_unit_test_route_SOURCES = tests/unit/test_route.c
 tests_unit_test_route_LDADD = $(UNIT_MIRRORD)
+UNIT_TESTS += tests/unit/test_scrub
+tests_unit_test_scrub_SOURCES = tests/unit/test_scrub.c $(CACHE_PLACE)
+tests_unit_test_scrub_LDADD = $(UNIT_CACHE)
+tests_unit_test_scrub_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=quiet_file_read
 UNIT_TESTS += tests/unit/test_segments
 tests_unit_test_segments_SOURCES = tests/unit/test_segments.c
 tests_unit_test_segments_LDADD = $(UNIT_CACHE)

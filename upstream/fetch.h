@@ -1,8 +1,9 @@
 /*
  * A fetch: one request to an upstream registry, from the caller's view. Inside it asks for tokens,
  * follows redirects (without credentials), waits and retries with backoff, absorbs 429, and
- * continues a cut or stalled body with Range where it stopped. The caller sees one head, one
- * unbroken run of body bytes, one end.
+ * continues a cut or stalled body with Range where it stopped; it goes on at the upstream's next
+ * URL when one fails (upstream/fetch_next.c). The caller sees one head, one unbroken run of body
+ * bytes, one end.
  *
  * Belongs to the worker that started it; callbacks run there, never from inside fetch_start.
  * Exactly one `done` unless it was cancelled. Memory: no body byte is kept here; what `data` does

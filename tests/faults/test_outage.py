@@ -53,12 +53,13 @@ class Corpus:
             FIRST.digest, "application%2Fvnd.example.signature"), "/v2/team/two/referrers/" + THIRD.digest]
         self.paths += ["/v2/%s/tags/list" % name for name, _ in pictures] + ["/v2/team/ours/tags/list"]
         self.paths = sorted(set(self.paths))
-        self.answers = {path: self.ask(path) for path in self.paths}
-        for answers in self.answers.values():
-            assert answers[0].status == 200
+        for path in self.paths:
+            assert self.ask(path)[0].status == 200, path
         mirror.wait_no_fills()
         for repository, tag in [*pictures, ("library/one", "signature")]:
             wait_until(lambda: volume.tag_digest(mirror.storage, repository, tag), "%s is stored" % tag)
+        # By now all is stored, and so are descriptors of ours, which are told instead of the upstream's.
+        self.answers = {path: self.ask(path) for path in self.paths}
 
     def refer(self, fake, subject):
         manifest = signature(subject)

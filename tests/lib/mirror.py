@@ -247,12 +247,12 @@ class Mirror:
             assert digest.endswith(":" + hashed.hexdigest()), "wrong bytes are kept under " + digest
 
     def partial_files(self):
-        """Regular files that are neither under a final name of the layout nor the storage's lock."""
+        """Regular files that are neither under a final name of the layout nor the storage's lock or the place of the scrub."""
         found = []
         for folder, _, files in os.walk(self.storage):
             if "/docker/registry/v2/" not in folder + "/":
                 found += [os.path.join(folder, name) for name in files]
-        return [path for path in found if os.path.relpath(path, self.storage) != "_mirrord/lock"]
+        return [path for path in found if os.path.relpath(path, self.storage) not in ("_mirrord/lock", "_mirrord/scrub.json")]
 
     def leaks(self, before):
         """What is open that was not before and has no reason to be: clients' connections and files of fills. Blobs and

@@ -6,6 +6,9 @@ import threading
 from .process import Process, can_connect, free_port
 from .waiting import wait_until
 
+# A machine with busy cores is slow: only tests about that give the mirror a time that could be too short for it.
+PATIENT = {"CACHE_REDIS_TIMEOUT": "10"}
+
 
 class Redis:
     """One redis-server that keeps nothing on disk. With a socket it listens on a path, else on 127.0.0.1."""
@@ -41,7 +44,7 @@ class Redis:
 
     def settings(self, group="CACHE", **more):
         """The mirror's variables for this server."""
-        found = {group + "_REDIS_HOST": self.path or "127.0.0.1"}
+        found = {group + "_REDIS_HOST": self.path or "127.0.0.1", **PATIENT}
         if not self.path:
             found[group + "_REDIS_PORT"] = self.port
         if self.password:
@@ -135,7 +138,7 @@ class Proxy:
         threading.Thread(target=self.accept, daemon=True).start()
 
     def settings(self, group="CACHE", **more):
-        return {group + "_REDIS_HOST": "127.0.0.1", group + "_REDIS_PORT": self.port, **more}
+        return {group + "_REDIS_HOST": "127.0.0.1", group + "_REDIS_PORT": self.port, **PATIENT, **more}
 
     # --- harm ------------------------------------------------------------------------------------
 
@@ -234,7 +237,7 @@ class Impostor:
         threading.Thread(target=self.accept, daemon=True).start()
 
     def settings(self, group="CACHE", **more):
-        return {group + "_REDIS_HOST": "127.0.0.1", group + "_REDIS_PORT": self.port, **more}
+        return {group + "_REDIS_HOST": "127.0.0.1", group + "_REDIS_PORT": self.port, **PATIENT, **more}
 
     def accept(self):
         while True:

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -638,6 +639,130 @@ static void test_race(void **state)
     place_fini(&p);
 }
 
+/* Another process on the same storage, for which another cache stands. */
+struct rival {
+    struct place *place;
+    struct cache *cache;
+    struct tag_record record;
+    atomic_bool is_over;
+    atomic_uint n_puts;
+};
+
+static void do_rival(void *arg)
+{
+    struct rival *r = arg;
+
+    r->record.checked_at_s++;
+    tags_put(cache_tags(r->cache), REPO, TAG, &r->record);
+    r->n_puts++;
+}
+
+static void *run_rival(void *arg)
+{
+    struct rival *r = arg;
+
+    while (!r->is_over) {
+        place_run(r->place, 0, do_rival, r);
+        cache_drain(r->cache);
+    }
+    return NULL;
+}
+
+/* What one process mirrors never takes away what the other one pushes at the same time. */
+static void test_two_processes(void **state)
+{
+    struct place place, *p = &place;
+    struct rival rival = {.place = p, .record = {.mirrored = TAG_MIRRORED, .fetched_at_s = 1}};
+    struct tags *ts;
+    struct tag_record found;
+    struct digest d;
+    struct error err;
+    pthread_t thread;
+
+    (void)state;
+    place_init(p);
+    place_open(p);
+    ts = cache_tags(p->cache);
+    digest_of(DIGEST_SHA256, "theirs", 6, &rival.record.digest);
+    assert_int_equal(cache_open(&p->config, &rival.cache, &err), 0);
+    assert_int_equal(pthread_create(&thread, NULL, run_rival, &rival), 0);
+    for (unsigned n = 0; n < 100; n++) {
+        digest_of(DIGEST_SHA256, &n, sizeof(n), &d);
+        assert_int_equal(tags_push_now(ts, REPO, TAG, &d, &err), 0);
+        /* What was on its way meanwhile has been written when the next but one begins. */
+        for (unsigned seen = rival.n_puts; rival.n_puts < seen + 2;)
+            sched_yield();
+        /* As the other one's storage says. */
+        tags_doubt_all(cache_tags(rival.cache));
+        assert_int_equal(tags_load_now(cache_tags(rival.cache), REPO, TAG, &found), 0);
+        assert_true(found.is_pushed);
+        assert_true(digest_equal(&found.pushed, &d));
+    }
+    rival.is_over = true;
+    pthread_join(thread, NULL);
+    cache_close(&rival.cache);
+    tags_doubt_all(ts);
+    assert_int_equal(tags_load_now(ts, REPO, TAG, &found), 0);
+    assert_true(found.is_pushed && digest_equal(&found.pushed, &d));
+    assert_int_equal(found.mirrored, TAG_MIRRORED);
+    place_close(p);
+    place_fini(p);
+}
+
+/* After a doubt the storage counts, but for what is younger or not there yet. */
+static void test_doubts(void **state)
+{
+    struct place place, *p = &place;
+    struct tags *ts;
+    struct rival other = {.place = p};
+    struct tag_record found, mirrored = {.mirrored = TAG_MIRRORED, .checked_at_s = 5};
+    struct tag_record absent = {.mirrored = TAG_ABSENT, .checked_at_s = 7};
+    struct digest d, e;
+    struct error err;
+
+    (void)state;
+    place_init(p);
+    place_open(p);
+    ts = cache_tags(p->cache);
+    digest_of(DIGEST_SHA256, "d", 1, &d);
+    digest_of(DIGEST_SHA256, "e", 1, &e);
+    mirrored.digest = d;
+    assert_int_equal(cache_open(&p->config, &other.cache, &err), 0);
+    struct tags *theirs = cache_tags(other.cache);
+    put(p, REPO, TAG, &mirrored);
+    place_settle(p);
+    assert_true(tags_find(ts, REPO, TAG, &found));
+    /* The other one pushes, and nobody says so. */
+    assert_int_equal(tags_push_now(theirs, REPO, TAG, &e, &err), 0);
+    assert_true(tags_find(ts, REPO, TAG, &found));
+    assert_false(found.is_pushed);
+    tags_doubt(ts, REPO, SLICE("another"));
+    tags_doubt(ts, REPO, TAG);
+    assert_false(tags_find(ts, REPO, TAG, &found));
+    assert_true(tags_find_mirrored(ts, REPO, TAG, &found));
+    assert_int_equal(tags_load_now(ts, REPO, TAG, &found), 0);
+    assert_true(found.is_pushed && digest_equal(&found.pushed, &e));
+    assert_true(found.mirrored == TAG_MIRRORED && digest_equal(&found.digest, &d));
+    assert_true(tags_find(ts, REPO, TAG, &found));
+    /* It removes both halves. */
+    assert_int_equal(tags_remove_now(theirs, REPO, TAG, &err), 0);
+    tags_doubt_all(ts);
+    assert_int_equal(tags_load_now(ts, REPO, TAG, &found), -ENOENT);
+    /* Absence is in memory only, and outlives a doubt; what is stored since does not lose to it. */
+    put(p, REPO, TAG, &absent);
+    tags_doubt_all(ts);
+    assert_int_equal(tags_load_now(ts, REPO, TAG, &found), 0);
+    assert_int_equal(found.mirrored, TAG_ABSENT);
+    assert_int_equal(tags_push_now(theirs, REPO, TAG, &e, &err), 0);
+    tags_doubt_all(ts);
+    assert_int_equal(tags_load_now(ts, REPO, TAG, &found), 0);
+    assert_true(found.is_pushed);
+    assert_int_equal(found.mirrored, TAG_ABSENT);
+    cache_close(&other.cache);
+    place_close(p);
+    place_fini(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -647,7 +772,8 @@ int main(void)
         cmocka_unit_test(test_remove),       cmocka_unit_test(test_remove_digest),
         cmocka_unit_test(test_half),         cmocka_unit_test(test_bad_names),
         cmocka_unit_test(test_order),        cmocka_unit_test(test_settle_late),
-        cmocka_unit_test(test_race),
+        cmocka_unit_test(test_race),         cmocka_unit_test(test_two_processes),
+        cmocka_unit_test(test_doubts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

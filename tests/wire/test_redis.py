@@ -224,6 +224,7 @@ def test_revalidation_reaches_the_other_process(make_mirror, redis, fake):
     second = make_second(make_mirror, fake, redis, first)
     assert digest_of(first) == OLD.digest
     wait_until(lambda: redis.value(tag_key(fake)), "the tag is shared")
+    wait_stored(first)
     assert digest_of(second) == OLD.digest
     fake.add_image(NEW, REPOSITORY, "latest")
     # What one of them removes, both ask about again; the first one that does so tells the other.
@@ -292,7 +293,7 @@ def blob_key(image):
 def test_manifests_are_kept_as_objects(make_mirror, redis, fake):
     """A mirror with a storage of its own finds the body there."""
     fake.add_image(OLD, REPOSITORY, "latest")
-    first, second = (make_mirror(fake, **redis.settings(), **objects(redis)) for _ in range(2))
+    first, second = (make_mirror(fake, **{**redis.settings(), **objects(redis)}) for _ in range(2))
     for mirror in (first, second):
         wait_up(mirror, n=mirror.n_workers + 1)
         wait_up(mirror, "cache_lru", mirror.n_workers)

@@ -389,3 +389,31 @@ def test_by_listener(make_mirror, fake, one, images):
         assert client.read_response().body == images[fake].manifest
     read(mirror, "/v2/org/app/manifests/latest", images[fake])
     assert one.count("/manifests/") == 1
+
+
+def test_mount_from_the_same_address(mirror):
+    """The repository that is mounted from is named as the one that is mounted into."""
+    pusher = Pusher(mirror.address)
+    body = b"m" * 1000
+    digest = digest_of(body)
+    assert pusher.single("one.test/org/base", body).status == 201
+    target = with_query("/one.test/v2/org/new/blobs/uploads/", mount=digest, **{"from": "org/base"})
+    assert pusher.ask("POST", target, b"").status == 201
+    assert mirror.get("/v2/one.test/org/new/blobs/" + digest).body == body
+    # The default has no such repository.
+    assert pusher.mount("org/new", digest, "org/base").status == 202
+    assert pusher.mount("org/new", digest, "one.test/org/base").status == 201
+
+
+# --- times ---------------------------------------------------------------------------------------
+
+def test_times_of_a_registry(make_mirror, fake, one, two, images):
+    """One is asked every time, for the other a tag is good for an hour; and what is absent of one is forgotten at once."""
+    mirror = make_mirror(fake, MIRROR_TAGS_CACHE_TTL="1h", MIRROR_NEGATIVE_TTL="1h", MIRROR_UPSTREAMS=upstreams(
+        one_test={"url": one.url, "ttl": 0, "negative_ttl": 0}, two_test=two.url))
+    for name, registry in (("one.test", one), ("two.test", two)):
+        for _ in range(4):
+            read(mirror, "/v2/%s/org/app/manifests/latest" % name, images[registry])
+            assert mirror.get("/v2/%s/org/app/manifests/absent" % name).status == 404
+    assert one.count("/manifests/latest") == 4 and one.count("/manifests/absent") == 4
+    assert two.count("/manifests/latest") == 1 and two.count("/manifests/absent") == 1

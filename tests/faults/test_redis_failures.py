@@ -334,8 +334,7 @@ def test_stop_while_redis_is_asked(make_mirror, fake, redis, proxy, is_stalled):
     for tag in range(300):
         fake.add_image(IMAGES[tag % len(IMAGES)], REPOSITORY, "t%d" % tag)
     mirror = make_mirror(fake, LOGLEVEL="info", STORE_METADATA_MEMORY="128KiB",
-                         **proxy.settings(CACHE_REDIS_TIMEOUT="30"), **proxy.settings("CACHE_LRU"),
-                         CACHE_LRU_REDIS_USE="always")
+                         **{**proxy.settings(), **proxy.settings("CACHE_LRU")}, CACHE_LRU_REDIS_USE="always")
     wait_up(mirror, n=3)
     wait_up(mirror, "cache_lru", 2)
     if is_stalled:

@@ -15,6 +15,8 @@
 #include "cache/gc.h"
 #include "cache/ledger.h"
 #include "mirrord/admin_private.h"
+#include "mirrord/offline.h"
+#include "mirrord/query.h"
 #include "mirrord/registries.h"
 #include "mirrord/txn.h"
 #include "upstream/upstream.h"
@@ -125,6 +127,30 @@ static void start_gc(const struct admin *admin)
     gc_start(cache_gc(admin->cache));
 }
 
+static void print_offline(const struct admin *admin, struct strbuf *out)
+{
+    offline_print_json(admin->offline, out);
+    strbuf_add_char(out, '\n');
+}
+
+/* value=true, false, or setting: as mirroring.offline says. */
+static bool set_offline(const struct admin *admin, struct slice query)
+{
+    char value[sizeof("setting")];
+
+    int len = query_find(query, "value", value, sizeof(value));
+    if (len < 0)
+        return false;
+    bool is_on = strcmp(value, "true") == 0;
+    if (strcmp(value, "setting") == 0)
+        offline_clear(admin->offline);
+    else if (is_on || strcmp(value, "false") == 0)
+        offline_set(admin->offline, OFFLINE_BY_OPERATOR, is_on);
+    else
+        return false;
+    return true;
+}
+
 /* For a page that acts by itself, when it answers. */
 static void act_later(const struct admin *admin)
 {
@@ -150,20 +176,23 @@ static const struct page {
     void (*act)(const struct admin *admin); /* on POST, before it is printed; NULL: GET only */
     /* Instead of printing at once: answers later. */
     void (*list)(struct txn *txn, const struct admin *admin);
+    /* On POST, before it is printed; false: not with such a query. */
+    bool (*set)(const struct admin *admin, struct slice query);
 } PAGES[] = {
-    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", print_metrics, NULL, NULL},
-    {"/healthz", "application/json", print_health, NULL, NULL},
-    {"/fills", "application/json", print_fills, NULL, NULL},
-    {"/upstream", "application/json", print_upstream, NULL, NULL},
-    {"/upstreams", "application/json", print_upstreams, NULL, NULL},
-    {"/gc", "application/json", print_gc, start_gc, NULL},
-    {"/scrub", "application/json", NULL, act_later, admin_scrub},
-    {"/ledger", "application/json", print_ledger, start_reindex, NULL},
-    {"/repositories", "application/json", NULL, NULL, admin_list_repositories},
-    {"/tags", "application/json", NULL, NULL, admin_list_tags},
-    {"/images", "application/json", NULL, NULL, admin_list_images},
-    {"/pins", "application/json", NULL, NULL, admin_list_pins},
-    {"/evict", "application/json", print_evict, NULL, NULL},
+    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", print_metrics, NULL, NULL, NULL},
+    {"/healthz", "application/json", print_health, NULL, NULL, NULL},
+    {"/fills", "application/json", print_fills, NULL, NULL, NULL},
+    {"/upstream", "application/json", print_upstream, NULL, NULL, NULL},
+    {"/upstreams", "application/json", print_upstreams, NULL, NULL, NULL},
+    {"/gc", "application/json", print_gc, start_gc, NULL, NULL},
+    {"/scrub", "application/json", NULL, act_later, admin_scrub, NULL},
+    {"/ledger", "application/json", print_ledger, start_reindex, NULL, NULL},
+    {"/offline", "application/json", print_offline, NULL, NULL, set_offline},
+    {"/repositories", "application/json", NULL, NULL, admin_list_repositories, NULL},
+    {"/tags", "application/json", NULL, NULL, admin_list_tags, NULL},
+    {"/images", "application/json", NULL, NULL, admin_list_images, NULL},
+    {"/pins", "application/json", NULL, NULL, admin_list_pins, NULL},
+    {"/evict", "application/json", print_evict, NULL, NULL, NULL},
 };
 
 /* What changes something and answers later. */
@@ -190,7 +219,7 @@ static const struct change *find_change(const char *path, enum http_method metho
 static void refuse_method(struct txn *txn, const struct page *page)
 {
     struct reply *r = txn_reply(txn, 405);
-    bool can_post = page->act || find_change(page->path, HTTP_POST);
+    bool can_post = page->act || page->set || find_change(page->path, HTTP_POST);
     bool can_delete = find_change(page->path, HTTP_DELETE);
 
     reply_headerf(r, "Allow", "GET, HEAD%s%s", can_post ? ", POST" : "",
@@ -210,6 +239,11 @@ static void answer(struct txn *txn, const struct admin *admin, const struct page
     }
     if (method == HTTP_POST && page->act) {
         page->act(admin);
+    } else if (method == HTTP_POST && page->set) {
+        if (!page->set(admin, txn_head(txn)->query)) {
+            reply_send_empty(txn_reply(txn, 400));
+            return;
+        }
     } else if (method != HTTP_GET && method != HTTP_HEAD) {
         refuse_method(txn, page);
         return;
@@ -219,7 +253,7 @@ static void answer(struct txn *txn, const struct admin *admin, const struct page
         return;
     }
     page->print(admin, &text);
-    admin_send(txn, method == HTTP_POST ? 202 : 200, page->media_type, &text);
+    admin_send(txn, method == HTTP_POST && page->act ? 202 : 200, page->media_type, &text);
 }
 
 void admin_handle(struct txn *txn, void *ctx)

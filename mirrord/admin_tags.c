@@ -103,8 +103,8 @@ static void add_time(struct strbuf *out, const char *name, bool has_time, int64_
 static void print_tag(const struct listing *l, const char *tag, const struct tag_record *r,
                       struct strbuf *out)
 {
-    enum precedence rule = precedence_of(l->admin->api, repo_of(l), slice_of(tag));
-    enum tag_choice served = tag_choice_fallback(rule, r);
+    struct tag_view view = {.rule = precedence_of(l->admin->api, repo_of(l), slice_of(tag))};
+    enum tag_choice served = tag_choice_fallback(&view, r);
     bool is_mirrored = r->mirrored == TAG_MIRRORED;
 
     strbuf_addf(out, "{\"tag\":\"%s\"", tag);
@@ -116,7 +116,7 @@ static void print_tag(const struct listing *l, const char *tag, const struct tag
              served == TAG_CHOICE_PUSHED     ? "pushed"
              : served == TAG_CHOICE_MIRRORED ? "mirrored"
                                              : NULL);
-    add_text(out, "rule", precedence_name(rule));
+    add_text(out, "rule", precedence_name(view.rule));
     add_digest(out, "pushed", r->is_pushed ? &r->pushed : NULL);
     add_time(out, "pushed_at", r->is_pushed, r->pushed_at_s);
     add_digest(out, "mirrored", is_mirrored ? &r->digest : NULL);

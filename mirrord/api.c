@@ -2,45 +2,59 @@
 
 #include "mirrord/api.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "base/alloc.h"
 #include "base/check.h"
 #include "cache/cache.h"
 #include "mirrord/api_private.h"
+#include "mirrord/freshness.h"
+#include "mirrord/offline.h"
 #include "mirrord/precedence.h"
 #include "mirrord/push_rules.h"
+#include "mirrord/refresh.h"
 #include "mirrord/registry_route.h"
 #include "mirrord/referrers_ask.h"
 #include "mirrord/resolve.h"
 #include "mirrord/txn.h"
 #include "upstream/fetch.h"
+#include "upstream/upstream.h"
 
 struct origin_row {
     const char *note;
-    struct slice lines;
+    const char *status, *detail; /* of Cache-Status, before and behind a ttl */
+    const char *warning;         /* a line, or empty */
+    struct slice lines;          /* all of it without a ttl */
     enum metric blobs, manifests;
 };
 
-#define ROW(note, lines, blobs, manifests)                                                         \
+#define WARNING(text) "Warning: 299 - \"" text "\"\r\n"
+#define ROW(note, status, detail, warning, blobs, manifests)                                       \
     {                                                                                              \
-        note, {lines, sizeof(lines) - 1}, METRIC_BLOB_##blobs, METRIC_MANIFEST_##manifests         \
+        note, status, detail, warning,                                                             \
+            {"Cache-Status: mirrord; " status detail "\r\n" warning,                               \
+             sizeof("Cache-Status: mirrord; " status detail "\r\n" warning) - 1},                  \
+            METRIC_BLOB_##blobs, METRIC_MANIFEST_##manifests                                       \
     }
 static const struct origin_row ORIGINS[] = {
-    [API_ORIGIN_HIT] = ROW("hit", "Cache-Status: mirrord; hit\r\n", HITS, HITS),
-    [API_ORIGIN_MISS] = ROW("miss", "Cache-Status: mirrord; fwd=miss; stored\r\n", MISSES, MISSES),
-    [API_ORIGIN_COLLAPSED] =
-        ROW("collapsed", "Cache-Status: mirrord; fwd=miss; collapsed\r\n", COLLAPSED, COLLAPSED),
-    [API_ORIGIN_PASSED] = ROW("miss", "Cache-Status: mirrord; fwd=miss\r\n", MISSES, MISSES),
+    [API_ORIGIN_HIT] = ROW("hit", "hit", "", "", HITS, HITS),
+    [API_ORIGIN_MISS] = ROW("miss", "fwd=miss; stored", "", "", MISSES, MISSES),
+    [API_ORIGIN_COLLAPSED] = ROW("collapsed", "fwd=miss; collapsed", "", "", COLLAPSED, COLLAPSED),
+    [API_ORIGIN_PASSED] = ROW("miss", "fwd=miss", "", "", MISSES, MISSES),
     [API_ORIGIN_REVALIDATED] =
-        ROW("revalidated", "Cache-Status: mirrord; hit; detail=revalidated\r\n", HITS, REVALIDATED),
+        ROW("revalidated", "fwd=stale", "; detail=revalidated", "", HITS, REVALIDATED),
+    [API_ORIGIN_GRACE] = ROW("grace", "hit", "; detail=grace", "", HITS, GRACE),
     [API_ORIGIN_STALE] =
-        ROW("stale",
-            "Cache-Status: mirrord; hit; detail=stale\r\n"
-            "Warning: 299 - \"the upstream did not answer, this may be out of date\"\r\n",
-            HITS, STALE),
-    [API_ORIGIN_NEGATIVE] =
-        ROW("negative", "Cache-Status: mirrord; hit; detail=negative\r\n", HITS, NEGATIVE),
+        ROW("stale", "hit", "; detail=stale",
+            WARNING("the upstream did not answer, this may be out of date"), HITS, STALE),
+    [API_ORIGIN_DOUBTED] =
+        ROW("stale", "hit", "; detail=doubted",
+            WARNING("the upstream says that this is gone, it will be asked again"), HITS, STALE),
+    [API_ORIGIN_OFFLINE] =
+        ROW("stale", "hit", "; detail=offline",
+            WARNING("this mirror is offline, this may be out of date"), HITS, STALE),
+    [API_ORIGIN_NEGATIVE] = ROW("negative", "hit", "; detail=negative", "", HITS, NEGATIVE),
 };
 _Static_assert(sizeof(ORIGINS) / sizeof(ORIGINS[0]) == API_ORIGIN_MAX, "a row for every origin");
 
@@ -48,6 +62,16 @@ struct slice api_origin_lines(enum api_origin origin)
 {
     CHECK(origin < API_ORIGIN_MAX);
     return ORIGINS[origin].lines;
+}
+
+void api_origin_tell_ttl(struct reply *r, enum api_origin origin, int64_t ttl_left_s)
+{
+    const struct origin_row *row = &ORIGINS[origin];
+
+    CHECK(origin < API_ORIGIN_MAX);
+    reply_headerf(r, "Cache-Status", "mirrord; %s; ttl=%" PRId64 "%s", row->status, ttl_left_s,
+                  row->detail);
+    reply_header_lines(r, slice_of(row->warning));
 }
 
 void api_origin_note(struct txn *txn, enum api_origin origin)
@@ -80,6 +104,44 @@ const struct api_settings *api_settings_now(const struct api *api)
     return &api_snapshot_now(api)->settings;
 }
 
+/* What the registries say of their own stands behind the list, for all that is theirs. The default
+ * registry, whose names have no prefix, comes last. */
+static struct freshness_rules *make_freshness(const struct api *api,
+                                              const struct api_settings *settings)
+{
+    struct freshness_source source = {
+        .list = settings->freshness,
+        .preset = {settings->tags_cache_ttl_s, settings->tags_grace_s, settings->tags_keep_s},
+        .is_hub = registries_default(api->registries)->is_hub};
+    const struct registry *g;
+    size_t n = 0;
+
+    while (registries_item(api->registries, n))
+        n++;
+    struct freshness_rule *rules = xcalloc(n, sizeof(*rules));
+    for (size_t i = 0; i < n; i++) {
+        g = registries_item(api->registries, (i + 1) % n);
+        rules[source.n_more++] =
+            (struct freshness_rule){xasprintf("%.*s*", SLICE_ARG(g->prefix)),
+                                    {g->times.ttl_s, g->times.grace_s, g->times.keep_s}};
+    }
+    source.more = rules;
+    struct freshness_rules *made = freshness_new(&source);
+    for (size_t i = 0; i < n; i++)
+        free((char *)(uintptr_t)rules[i].pattern);
+    free(rules);
+    return made;
+}
+
+static void set_floors(const struct api *api, const struct api_settings *settings)
+{
+    const struct registry *g;
+
+    for (size_t i = 0; (g = registries_item(api->registries, i)); i++)
+        for (struct upstream *u = g->upstream; u; u = upstream_fallback(u))
+            upstream_set_quota_floor(u, &settings->quota_floor);
+}
+
 void api_set_settings(struct api *api, const struct api_settings *settings)
 {
     struct api_snapshot *s = xcalloc(1, sizeof(*s));
@@ -95,6 +157,8 @@ void api_set_settings(struct api *api, const struct api_settings *settings)
     s->ping_body = api_ping_body(&s->settings);
     s->push_rules = push_rules_new(settings->push_repositories, settings->push_networks, is_hub);
     s->precedence = precedence_new(settings->precedence, is_hub);
+    s->freshness = make_freshness(api, settings);
+    s->settings.freshness = NULL;
     s->settings.precedence = NULL;
     s->settings.push_repositories = s->settings.push_networks = NULL; /* they are compiled */
     s->settings.argv = NULL; /* borrowed by the caller; it is in the body now */
@@ -102,6 +166,33 @@ void api_set_settings(struct api *api, const struct api_settings *settings)
     s->older = atomic_load(&api->snapshot);
     atomic_store_explicit(&api->snapshot, s, memory_order_release);
     pthread_mutex_unlock(&api->settings_lock);
+    set_floors(api, settings);
+    if (api->offline)
+        offline_set(api->offline, OFFLINE_BY_SETTING, settings->is_offline);
+}
+
+bool api_can_ask(const struct api *api, struct slice repo)
+{
+    return api_registry_of(api, repo)->upstream && !api_is_offline(api);
+}
+
+bool api_is_offline(const struct api *api)
+{
+    return api->offline && offline_is_on(api->offline);
+}
+
+int64_t api_negative_ttl_s(const struct api *api, struct slice repo, int64_t common_s)
+{
+    int64_t own_s = api_registry_of(api, repo)->times.negative_ttl_s;
+
+    return own_s >= 0 ? own_s : common_s;
+}
+
+bool api_is_saving(const struct api *api, struct slice repo)
+{
+    struct upstream *u = api_registry_of(api, repo)->upstream;
+
+    return u && upstream_is_low(u);
 }
 
 /* --- where it comes from ---------------------------------------------------------------------- */
@@ -139,6 +230,16 @@ void api_add_ns(const struct txn *txn, struct strbuf *query)
     strbuf_add_slice(query, ns);
 }
 
+/* Upstreams learn of it without asking us. */
+static void set_offline_flags(const struct api *api)
+{
+    const struct registry *g;
+
+    for (size_t i = 0; api->offline && (g = registries_item(api->registries, i)); i++)
+        for (struct upstream *u = g->upstream; u; u = upstream_fallback(u))
+            upstream_set_offline_flag(u, offline_flag(api->offline));
+}
+
 /* --- life ------------------------------------------------------------------------------------- */
 
 struct api *api_new(const struct api_config *config)
@@ -156,9 +257,12 @@ struct api *api_new(const struct api_config *config)
     api->vouches = cache_vouches(config->cache);
     api->pool = config->pool;
     api->registries = config->registries;
+    api->offline = config->offline;
+    set_offline_flags(api);
     pthread_mutex_init(&api->settings_lock, NULL);
     api_set_settings(api, &config->settings);
     api->resolver = resolver_new(api);
+    api->refreshes = refresh_table();
     api->referrers_asked = referrers_ask_table();
     return api;
 }
@@ -171,6 +275,7 @@ void api_free(struct api **aa)
         return;
     *aa = NULL;
     flights_free(&api->referrers_asked);
+    flights_free(&api->refreshes);
     resolver_free(&api->resolver);
     struct api_snapshot *s = atomic_load(&api->snapshot);
     while (s) {
@@ -181,6 +286,7 @@ void api_free(struct api **aa)
         free(s->ping_body);
         push_rules_free(&s->push_rules);
         precedence_free(&s->precedence);
+        freshness_free(&s->freshness);
         free(s);
         s = older;
     }

@@ -19,6 +19,7 @@
 
 struct api;
 struct cache;
+struct offline;
 struct pool;
 struct registries;
 struct txn;
@@ -26,6 +27,7 @@ struct txn;
 struct api_config {
     struct cache *cache;                 /* outlives the api */
     struct pool *pool;                   /* outlives the api */
+    struct offline *offline;             /* outlives the api; NULL: never offline */
     const struct registries *registries; /* outlives the api */
     struct api_settings settings;
 };

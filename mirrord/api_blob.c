@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <event2/event.h>
+
 #include "base/alloc.h"
 #include "base/arena.h"
 #include "base/check.h"
@@ -81,6 +83,7 @@ struct blob_wait {
     struct fill *fill;
     struct fill_body *body;
     struct fetch *fetch;
+    struct event *timer;          /* while the upstream is waited for */
     struct resolve_waiter waiter; /* while CONFIRMING */
     uint64_t size;                /* that the upstream told for HEAD */
     size_t repo_len;
@@ -257,9 +260,17 @@ static const struct origin *whence(const struct blob_wait *w, struct origin *out
     return is_known ? out : NULL;
 }
 
+static void stop_timer(struct blob_wait *w)
+{
+    if (w->timer)
+        event_free(w->timer);
+    w->timer = NULL;
+}
+
 /* Lets go of everything; nothing calls the story after this. */
 static void wait_end(struct blob_wait *w)
 {
+    stop_timer(w);
     if (w->fetch)
         fetch_cancel(&w->fetch);
     blob_unref(&w->blob);
@@ -288,6 +299,34 @@ static void wait_refuse(struct blob_wait *w, enum api_error error, int retry_aft
     api_origin_count_blob(w->txn, w->origin);
     api_error_reply(w->txn, error, &info);
     wait_end(w);
+}
+
+/* The upstream takes too long. What is under way goes on for the next client. */
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct blob_wait *w = arg;
+
+    (void)fd, (void)what;
+    CHECK(w->state != WAIT_ANSWERED);
+    stop_timer(w);
+    if (!w->txn || w->state == WAIT_LOOKING)
+        return; /* the disk's turn again */
+    if (w->state == WAIT_CONFIRMING && !resolve_leave(w->api->resolver, &w->waiter))
+        return;
+    wait_refuse(w, API_ERROR_TIMEOUT, 0);
+}
+
+/* From the first time that the upstream is waited for. */
+static void start_timer(struct blob_wait *w)
+{
+    unsigned wait_ms = api_settings_now(w->api)->miss_wait_ms;
+    struct timeval tv = {wait_ms / 1000, (suseconds_t)(wait_ms % 1000) * 1000};
+
+    if (w->timer)
+        return;
+    CHECK(w->txn);
+    w->timer = evtimer_new(worker_event_base(worker_current()), on_timer, w);
+    CHECK(w->timer && evtimer_add(w->timer, &tv) == 0);
 }
 
 /* The client has left. What cannot be called back is waited for. */
@@ -342,6 +381,29 @@ static bool can_ask(const struct blob_wait *w)
     return precedence_can_ask(w->api, repo_of(w), SLICE_NONE);
 }
 
+/* The upstream said so a moment ago. */
+static bool is_absent(const struct blob_wait *w, enum hold_kind kind)
+{
+    char digest[DIGEST_TEXT_SIZE];
+    struct slice reference = {digest, digest_format(&w->digest, digest)};
+
+    return resolve_is_absent(w->api->resolver, kind, repo_of(w), reference);
+}
+
+static void note_absent(struct blob_wait *w, enum hold_kind kind)
+{
+    char digest[DIGEST_TEXT_SIZE];
+    struct slice reference = {digest, digest_format(&w->digest, digest)};
+
+    resolve_note_absent(w->api->resolver, kind, repo_of(w), reference);
+}
+
+static void refuse_absent(struct blob_wait *w)
+{
+    w->origin = API_ORIGIN_NEGATIVE;
+    wait_refuse(w, API_ERROR_BLOB_UNKNOWN, 0);
+}
+
 /* Asks once for all who wait; a yes makes the link. */
 static void confirm(struct blob_wait *w)
 {
@@ -353,7 +415,12 @@ static void confirm(struct blob_wait *w)
         wait_refuse(w, API_ERROR_BLOB_UNKNOWN, 0);
         return;
     }
+    if (is_absent(w, HOLD_ABSENT_BLOB)) {
+        refuse_absent(w);
+        return;
+    }
     wait_goto(w, WAIT_CONFIRMING);
+    start_timer(w);
     w->waiter.done = on_confirmed;
     w->waiter.arg = w;
     resolve_ask(w->api->resolver, RESOLVE_BLOB, repo_of(w), reference, &w->waiter);
@@ -410,6 +477,9 @@ static void on_size(void *arg)
         return;
     }
     enum api_error error = api_error_unpack(reason ? reason : -EIO, &retry_after_s);
+    /* Who joined may have asked through another repository than the fill. */
+    if (error == API_ERROR_BLOB_UNKNOWN && w->origin == API_ORIGIN_MISS)
+        note_absent(w, HOLD_ABSENT_BLOB);
     wait_refuse(w, error, retry_after_s);
 }
 
@@ -437,6 +507,7 @@ static void wait_for_fill(struct blob_wait *w, struct fill *f, bool is_new)
     struct byte_range wish = first_wish(w);
 
     wait_goto(w, WAIT_SIZE);
+    start_timer(w);
     w->fill = f;
     w->origin = is_new ? API_ORIGIN_MISS : API_ORIGIN_COLLAPSED;
     w->body = fill_body_new(f, wish.off, wish.end, on_size, w);
@@ -511,6 +582,9 @@ static void on_done(void *arg, const struct fetch_result *result)
                        .from = &from};
 
     w->fetch = NULL;
+    resolve_note_outcome(w->api->resolver, repo_of(w), result);
+    if (result->outcome == FETCH_NOT_FOUND)
+        note_absent(w, HOLD_ABSENT_BLOB_HEAD);
     if (result->outcome != FETCH_OK) {
         wait_refuse(w, api_error_of_fetch(result, API_ERROR_BLOB_UNKNOWN), result->retry_after_s);
     } else if (w->size == UINT64_MAX) {
@@ -533,6 +607,7 @@ static void ask_size(struct blob_wait *w)
                               .end = UINT64_MAX};
 
     wait_goto(w, WAIT_ASKING);
+    start_timer(w);
     w->size = UINT64_MAX;
     w->fetch = api_fetch(w->api, &spec, &FETCH_OPS, w);
 }
@@ -556,6 +631,9 @@ static void on_open(void *arg, int rc, struct blob *blob)
         wait_refuse(w, API_ERROR_STORAGE, 0);
     } else if (!can_ask(w)) {
         wait_refuse(w, API_ERROR_BLOB_UNKNOWN, 0);
+    } else if (is_absent(w, HOLD_ABSENT_BLOB) ||
+               (w->is_head && is_absent(w, HOLD_ABSENT_BLOB_HEAD))) {
+        refuse_absent(w);
     } else if (w->is_head) {
         ask_size(w);
     } else {

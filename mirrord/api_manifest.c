@@ -13,6 +13,7 @@
 #include "base/worker.h"
 #include "cache/link.h"
 #include "cache/manifest.h"
+#include "mirrord/refresh.h"
 #include "mirrord/states.h"
 #include "mirrord/txn.h"
 
@@ -73,8 +74,7 @@ static void free_wait(void *arg)
 void api_manifest_end(struct manifest_wait *w)
 {
     api_manifest_goto(w, MANIFEST_WAIT_ANSWERED);
-    if (w->timer)
-        event_free(w->timer);
+    api_manifest_stop_timer(w);
     worker_bury(worker_current(), free_wait, w);
 }
 
@@ -108,6 +108,41 @@ void api_manifest_refuse(struct manifest_wait *w, enum api_error error, int retr
     api_manifest_end(w);
 }
 
+void api_manifest_refuse_late(struct manifest_wait *w)
+{
+    w->origin = API_ORIGIN_MISS;
+    api_manifest_refuse(w, API_ERROR_TIMEOUT, 0);
+}
+
+/* The upstream takes too long. The question goes on. */
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct manifest_wait *w = arg;
+
+    (void)fd, (void)what;
+    api_manifest_stop_timer(w);
+    if (w->txn && resolve_leave(w->api->resolver, &w->waiter))
+        w->on_late(w);
+}
+
+void api_manifest_start_timer(struct manifest_wait *w, unsigned wait_ms,
+                              void (*on_late)(struct manifest_wait *w))
+{
+    struct timeval tv = {wait_ms / 1000, (suseconds_t)(wait_ms % 1000) * 1000};
+
+    CHECK(!w->timer);
+    w->on_late = on_late;
+    w->timer = evtimer_new(worker_event_base(worker_current()), on_timer, w);
+    CHECK(w->timer && evtimer_add(w->timer, &tv) == 0);
+}
+
+void api_manifest_stop_timer(struct manifest_wait *w)
+{
+    if (w->timer)
+        event_free(w->timer);
+    w->timer = NULL;
+}
+
 /* The client has left. What cannot be called back is waited for. */
 static void on_gone(void *arg)
 {
@@ -129,7 +164,7 @@ static struct manifest_wait *wait_new(const struct api_request *q)
     w->txn = q->txn;
     w->is_head = q->is_head;
     w->is_tag = !q->route->is_digest;
-    w->rule = precedence_of(q->api, q->repo, w->is_tag ? q->route->reference : SLICE_NONE);
+    api_manifest_view(q->api, q->repo, w->is_tag ? q->route->reference : SLICE_NONE, &w->view);
     w->digest = q->route->digest;
     w->origin = API_ORIGIN_HIT;
     w->repo_len = q->repo.len;
@@ -147,17 +182,23 @@ static void handle_tag(const struct api_request *q)
 {
     struct slice tag = q->route->reference;
     struct tag_record r;
+    struct tag_view view;
     bool is_known = tags_find(q->api->tags, q->repo, tag, &r);
-    enum tag_choice choice =
-        is_known ? api_manifest_choose(q->api, q->repo, precedence_of(q->api, q->repo, tag), &r)
-                 : TAG_CHOICE_ASK;
+    enum tag_choice choice = TAG_CHOICE_ASK;
 
-    if (choice == TAG_CHOICE_PUSHED || choice == TAG_CHOICE_MIRRORED) {
+    if (is_known) {
+        api_manifest_view(q->api, q->repo, tag, &view);
+        choice = api_manifest_choose(q->api, q->repo, &view, &r);
+    }
+    if (api_manifest_is_of_here(choice)) {
         bool is_pushed = choice == TAG_CHOICE_PUSHED;
         struct manifest *m = manifests_find(q->api->manifests, is_pushed ? &r.pushed : &r.digest);
         struct origin source = {.is_pushed = is_pushed, .upstream = is_pushed ? NULL : r.upstream};
-        struct manifest_manner how = {API_ORIGIN_HIT, true, r.checked_at_s, &source};
+        struct manifest_manner how = {api_manifest_origin(choice, &view, &r), true, r.checked_at_s,
+                                      &view, &source};
         if (m) {
+            if (choice == TAG_CHOICE_GRACE)
+                refresh_tag(q->api, q->repo, tag);
             api_manifest_reply(q->txn, m, &how);
             return;
         }

@@ -33,10 +33,15 @@ void api_manifest_keep_facts(struct manifest_wait *w, const struct resolve_answe
     w->has_facts = true;
 }
 
+static bool can_step_back(const struct manifest_wait *w)
+{
+    return w->has_moved && w->record.mirrored == TAG_MIRRORED;
+}
+
 /* The tag has moved to what cannot be had; where it was before can. */
 static void step_back(struct manifest_wait *w)
 {
-    w->has_moved = false;
+    w->has_moved = w->is_heard = w->is_unasked = false;
     w->is_told = false;
     w->digest = w->record.digest;
     w->checked_at_s = w->record.checked_at_s;
@@ -49,6 +54,7 @@ static void on_body_answer(void *arg, const struct resolve_answer *a, bool is_fi
 {
     struct manifest_wait *w = arg;
 
+    api_manifest_stop_timer(w);
     if (!w->txn) {
         api_manifest_end(w);
     } else if (a->error == API_ERROR_NONE) {
@@ -67,7 +73,7 @@ static void on_body_answer(void *arg, const struct resolve_answer *a, bool is_fi
         api_manifest_send(w, manifest_ref(a->manifest));
     } else if (w->is_heard) {
         api_manifest_refuse_heard(w, a);
-    } else if (w->has_moved && w->record.mirrored == TAG_MIRRORED) {
+    } else if (can_step_back(w)) {
         step_back(w);
     } else if (a->error != API_ERROR_MANIFEST_UNKNOWN || !api_manifest_doubt_tag(w)) {
         w->origin = API_ORIGIN_MISS;
@@ -81,6 +87,7 @@ static void on_confirmed(void *arg, const struct resolve_answer *a, bool is_firs
     struct manifest_wait *w = arg;
 
     (void)is_first;
+    api_manifest_stop_timer(w);
     if (!w->txn) {
         api_manifest_end(w);
     } else if (a->error == API_ERROR_NONE) {
@@ -99,7 +106,7 @@ static void on_confirmed(void *arg, const struct resolve_answer *a, bool is_firs
 /* The upstream may be asked for the manifest itself. */
 static bool can_ask(const struct manifest_wait *w)
 {
-    return api_manifest_registry_of(w)->upstream && w->rule != PRECEDENCE_LOCAL_ONLY;
+    return api_can_ask(w->api, api_manifest_repo_of(w)) && w->view.rule != PRECEDENCE_LOCAL_ONLY;
 }
 
 /* Without a body: asks for it. With one: whether the repository has it. */
@@ -108,6 +115,7 @@ static void ask_body(struct manifest_wait *w)
     char text[DIGEST_TEXT_SIZE];
     struct slice digest = {text, digest_format(&w->digest, text)};
     bool is_head = w->is_head || w->body;
+    const struct api_settings *s = api_settings_now(w->api);
 
     if (!can_ask(w)) {
         api_manifest_refuse(w, API_ERROR_MANIFEST_UNKNOWN, 0);
@@ -115,7 +123,8 @@ static void ask_body(struct manifest_wait *w)
         api_manifest_send_facts(w);
     } else if (api_manifest_ask_facts(w, ask_body)) {
         return;
-    } else if (resolve_is_held(w->api->resolver, api_manifest_repo_of(w), digest)) {
+    } else if (resolve_is_absent(w->api->resolver, HOLD_ABSENT_MANIFEST, api_manifest_repo_of(w),
+                                 digest)) {
         if (api_manifest_doubt_tag(w))
             return;
         w->origin = API_ORIGIN_NEGATIVE;
@@ -124,6 +133,10 @@ static void ask_body(struct manifest_wait *w)
         api_manifest_goto(w, MANIFEST_WAIT_BODY_ASK);
         w->waiter.done = w->body ? on_confirmed : on_body_answer;
         w->waiter.arg = w;
+        if (can_step_back(w))
+            api_manifest_start_timer(w, s->stale_wait_ms, step_back);
+        else
+            api_manifest_start_timer(w, s->miss_wait_ms, api_manifest_refuse_late);
         resolve_ask(w->api->resolver, is_head ? RESOLVE_DIGEST_HEAD : RESOLVE_DIGEST_GET,
                     api_manifest_repo_of(w), digest, &w->waiter);
     }

@@ -11,6 +11,7 @@ bool api_manifest_use_heard(struct manifest_wait *w, const struct tag_record *re
                             const struct tag_record *heard)
 {
     struct tag_record both = *heard;
+    struct tag_view view = w->view, heard_view = w->view;
 
     CHECK(heard->mirrored == TAG_MIRRORED);
     if (record) {
@@ -18,9 +19,12 @@ bool api_manifest_use_heard(struct manifest_wait *w, const struct tag_record *re
         both.pushed = record->pushed;
         both.pushed_at_s = record->pushed_at_s;
     }
-    if (api_manifest_choose(w->api, api_manifest_repo_of(w), w->rule, record) != TAG_CHOICE_ASK ||
-        api_manifest_choose(w->api, api_manifest_repo_of(w), w->rule, &both) != TAG_CHOICE_MIRRORED)
+    enum tag_choice choice = api_manifest_choose(w->api, api_manifest_repo_of(w), &view, record);
+    if ((choice != TAG_CHOICE_ASK && choice != TAG_CHOICE_GRACE) ||
+        api_manifest_choose(w->api, api_manifest_repo_of(w), &heard_view, &both) !=
+            TAG_CHOICE_MIRRORED)
         return false;
+    w->view = heard_view;
     if (record)
         w->record = *record;
     w->is_unasked = w->is_heard = w->has_moved = w->has_source = true;

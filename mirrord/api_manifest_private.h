@@ -57,7 +57,7 @@ struct manifest_wait {
     struct txn *txn; /* NULL once the client has left */
     bool is_head;
     bool is_tag;
-    enum precedence rule;
+    struct tag_view view;     /* the rules in force */
     struct tag_record record; /* all zero: nothing is remembered */
     bool has_moved;           /* the upstream says another digest; it is not remembered yet */
     bool is_told;             /* the upstream has named the digest just now */
@@ -77,7 +77,8 @@ struct manifest_wait {
     char *media_type;
     void (*go_on)(struct manifest_wait *w); /* when the facts have been looked for */
     struct resolve_waiter waiter;
-    struct event *timer; /* runs out: the remembered tag is served */
+    struct event *timer;                      /* while the upstream is asked */
+    void (*on_late)(struct manifest_wait *w); /* it takes too long; the question can be left */
     size_t repo_len, tag_len;
     char repo[NAME_HUB_SIZE];
     char tag[NAME_TAG_MAX];
@@ -91,14 +92,30 @@ void api_manifest_goto(struct manifest_wait *w, enum manifest_wait_state next);
 void api_manifest_end(struct manifest_wait *w);
 /* Answers, and ends. */
 void api_manifest_refuse(struct manifest_wait *w, enum api_error error, int retry_after_s);
+/* The upstream is asked: so long does the client wait for it, then on_late, unless it is stopped.
+ */
+void api_manifest_start_timer(struct manifest_wait *w, unsigned wait_ms,
+                              void (*on_late)(struct manifest_wait *w));
+void api_manifest_stop_timer(struct manifest_wait *w);
+/* An on_late for a client that cannot be told anything. */
+void api_manifest_refuse_late(struct manifest_wait *w);
 struct slice api_manifest_repo_of(const struct manifest_wait *w);
 const struct registry *api_manifest_registry_of(const struct manifest_wait *w);
 struct slice api_manifest_tag_of(const struct manifest_wait *w);
 
 /* --- api_manifest_tag.c ----------------------------------------------------------------------- */
 
-/* hot */
-enum tag_choice api_manifest_choose(const struct api *api, struct slice repo, enum precedence rule,
+/* The rules in force for this tag, or (empty) for digests. hot */
+void api_manifest_view(const struct api *api, struct slice repo, struct slice tag,
+                       struct tag_view *out);
+/* What is to be done. Little is left of the upstream's limit: then the view's times are stretched.
+ * hot */
+enum tag_choice api_manifest_choose(const struct api *api, struct slice repo, struct tag_view *view,
+                                    const struct tag_record *record);
+/* One of the halves is to be served, unasked. */
+bool api_manifest_is_of_here(enum tag_choice choice);
+/* What an answer with it says about it. */
+enum api_origin api_manifest_origin(enum tag_choice choice, const struct tag_view *view,
                                     const struct tag_record *record);
 /* The slower tiers are asked for the tag's record; the story goes on with it. */
 void api_manifest_load_tag(struct manifest_wait *w);
@@ -142,6 +159,7 @@ struct manifest_manner {
     enum api_origin origin;
     bool is_tag;
     int64_t checked_at_s;        /* for tags */
+    const struct tag_view *view; /* for tags */
     const struct origin *source; /* NULL: not known */
 };
 

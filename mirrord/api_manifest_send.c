@@ -23,15 +23,19 @@ static void release_manifest(void *arg)
 /* The fields that do not depend on the manifest. hot */
 static void add_fields(struct txn *txn, struct reply *r, const struct manifest_manner *how)
 {
+    /* What was pushed has its origin here, and no age. */
+    bool has_age = how->is_tag && (!how->source || !how->source->is_pushed);
+
     reply_header_lines(r, SLICE(API_V2_LINE));
-    reply_header_lines(r, api_origin_lines(how->origin));
     provenance_tell(txn, r, how->source);
-    if (!how->is_tag) {
+    if (!how->is_tag)
         reply_header_lines(r, SLICE("Cache-Control: max-age=31536000, immutable\r\n"));
-    } else if (!how->source || !how->source->is_pushed) {
-        /* What was pushed has its origin here, and no age. */
-        int64_t age_s = clock_wall_s() - how->checked_at_s;
+    if (has_age) {
+        int64_t age_s = how->view->now_s - how->checked_at_s;
         reply_headerf(r, "Age", "%" PRId64, age_s > 0 ? age_s : 0);
+        api_origin_tell_ttl(r, how->origin, tag_choice_ttl_left_s(how->view, how->checked_at_s));
+    } else {
+        reply_header_lines(r, api_origin_lines(how->origin));
     }
 }
 
@@ -109,8 +113,9 @@ static void link_manifest(struct manifest_wait *w, struct manifest *m)
 
 void api_manifest_send(struct manifest_wait *w, struct manifest *m)
 {
-    struct manifest_manner how = {w->origin, w->is_tag, w->checked_at_s, source_of(w)};
+    struct manifest_manner how = {w->origin, w->is_tag, w->checked_at_s, &w->view, source_of(w)};
 
+    w->view.now_s = clock_wall_s(); /* it may have waited */
     if (w->is_told)
         link_manifest(w, m);
     if (w->has_moved)
@@ -134,11 +139,13 @@ static const struct body_source NOTHING_OPS = {next_of_nothing, close_nothing};
 
 void api_manifest_send_facts(struct manifest_wait *w)
 {
-    struct manifest_manner how = {API_ORIGIN_PASSED, w->is_tag, w->checked_at_s, source_of(w)};
+    struct manifest_manner how = {API_ORIGIN_PASSED, w->is_tag, w->checked_at_s, &w->view,
+                                  source_of(w)};
     bool is_same = is_not_modified(w->txn, &w->digest);
     char digest[DIGEST_TEXT_SIZE];
 
     CHECK(w->is_head && w->has_facts);
+    w->view.now_s = clock_wall_s();
     digest_format(&w->digest, digest);
     txn_on_gone(w->txn, NULL, NULL);
     api_origin_count_manifest(w->txn, how.origin);

@@ -26,6 +26,7 @@ struct fetch_ops;
 struct fetch_spec;
 struct links;
 struct manifests;
+struct offline;
 struct push_rules;
 struct reply;
 struct repos;
@@ -46,6 +47,7 @@ struct api_snapshot {
     char *ping_body; /* of GET /_ping */
     struct push_rules *push_rules;
     struct precedence_rules *precedence;
+    struct freshness_rules *freshness;
 };
 
 struct api {
@@ -60,6 +62,8 @@ struct api {
     struct pool *pool;
     const struct registries *registries;
     struct resolver *resolver;
+    struct offline *offline;              /* NULL: never */
+    struct flights *refreshes;            /* mirrord/refresh.h */
     struct flights *referrers_asked;      /* mirrord/referrers_ask.h */
     struct memory_share put_memory;       /* bodies of manifests that are being pushed */
     struct memory_share referrers_memory; /* lists that are being fetched */
@@ -87,18 +91,30 @@ enum api_origin {
     API_ORIGIN_COLLAPSED,   /* fetched, together with others */
     API_ORIGIN_PASSED,      /* asked upstream, and not kept */
     API_ORIGIN_REVALIDATED, /* from here; the upstream says it is still so */
+    API_ORIGIN_GRACE,       /* from here; the upstream is asked for the next one's sake */
     API_ORIGIN_STALE,       /* from here; the upstream should have been asked and cannot be */
+    API_ORIGIN_DOUBTED,     /* from here; the upstream says that it is gone, and may be wrong */
+    API_ORIGIN_OFFLINE,     /* from here, and old; the upstream may not be asked */
     API_ORIGIN_NEGATIVE,    /* remembered that there is none */
     API_ORIGIN_MAX
 };
 
 /* The Cache-Status line (RFC 9211), and Warning where it belongs; with CRLF. */
 struct slice api_origin_lines(enum api_origin origin);
+/* The same for what has a time to live: so much of it is left. */
+void api_origin_tell_ttl(struct reply *r, enum api_origin origin, int64_t ttl_left_s);
 /* Notes it for the access line; the others count it too. */
 void api_origin_note(struct txn *txn, enum api_origin origin);
 void api_origin_count_blob(struct txn *txn, enum api_origin origin);
 void api_origin_count_manifest(struct txn *txn, enum api_origin origin);
 
+/* The repository has an upstream, and it may be asked at present. hot */
+bool api_can_ask(const struct api *api, struct slice repo);
+bool api_is_offline(const struct api *api);
+/* Little is left of the upstream's limit: what no client waits for is left undone. */
+bool api_is_saving(const struct api *api, struct slice repo);
+/* How long absences in this repository are believed: as its registry says, else this long. hot */
+int64_t api_negative_ttl_s(const struct api *api, struct slice repo, int64_t common_s);
 const struct api_settings *api_settings_now(const struct api *api);
 const struct api_snapshot *api_snapshot_now(const struct api *api);
 struct pull_tools api_pull_tools(const struct api *api, struct slice repo);

@@ -32,6 +32,7 @@
 #include "mirrord/query.h"
 #include "mirrord/referrer_page.h"
 #include "mirrord/referrers_ask.h"
+#include "mirrord/resolve.h"
 #include "mirrord/states.h"
 #include "mirrord/txn.h"
 
@@ -76,6 +77,7 @@ struct referrers_wait {
     bool is_known; /* something can be told without the upstream */
     /* Of the upstream. */
     bool can_ask;
+    bool can_tell; /* what it said earlier */
     bool has_asked;
     bool has_kept;
     struct strbuf kept;
@@ -164,6 +166,7 @@ static void count_answer(enum api_origin origin)
         metric_inc(METRIC_REFERRERS_COLLAPSED);
         return;
     case API_ORIGIN_STALE:
+    case API_ORIGIN_OFFLINE:
         metric_inc(METRIC_REFERRERS_STALE);
         return;
     default:
@@ -280,7 +283,7 @@ static void on_merged(struct pool_job *job)
 
     if (!w->txn) {
         wait_end(w);
-    } else if (w->is_damaged && !w->has_asked) {
+    } else if (w->is_damaged && !w->has_asked && w->can_ask) {
         w->is_damaged = w->has_kept = false;
         w->is_known = w->is_known || referrer_list_count(w->ours) > 0;
         strbuf_clear(&w->text);
@@ -325,8 +328,8 @@ static void on_told(void *arg, struct flight *f, bool is_first)
     }
 }
 
-/* The upstream takes too long for a client that can be told something. The question goes on; others
- * do not wait for it either. */
+/* The upstream takes too long. The question goes on; of those that can be told something, others do
+ * not wait for it either. */
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct referrers_wait *w = arg;
@@ -334,16 +337,24 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
     (void)fd, (void)what;
     stop_timer(w);
-    referrers_ask_hold(w->api, repo_of(w), &w->subject);
-    if (w->txn && flights_leave(w->api->referrers_asked, &w->waiter, n_max)) {
+    if (w->is_known) {
+        resolve_note_silence(w->api->resolver, repo_of(w));
+        referrers_ask_hold(w->api, repo_of(w), &w->subject);
+    }
+    if (!w->txn || !flights_leave(w->api->referrers_asked, &w->waiter, n_max))
+        return;
+    if (w->is_known) {
         w->origin = API_ORIGIN_STALE;
         list(w);
+    } else {
+        refuse(w, API_ERROR_TIMEOUT, 0);
     }
 }
 
 static void start_timer(struct referrers_wait *w)
 {
-    unsigned wait_ms = api_settings_now(w->api)->stale_wait_ms;
+    const struct api_settings *s = api_settings_now(w->api);
+    unsigned wait_ms = w->is_known ? s->stale_wait_ms : s->miss_wait_ms;
     struct timeval tv = {wait_ms / 1000, (suseconds_t)(wait_ms % 1000) * 1000};
 
     w->timer = evtimer_new(worker_event_base(worker_current()), on_timer, w);
@@ -357,8 +368,7 @@ static void ask(struct referrers_wait *w)
     w->has_asked = true;
     w->waiter.done = on_told;
     w->waiter.arg = w;
-    if (w->is_known)
-        start_timer(w);
+    start_timer(w);
     referrers_ask(w->api, repo_of(w), &w->subject, &w->waiter);
 }
 
@@ -366,17 +376,30 @@ static void ask(struct referrers_wait *w)
 
 static bool is_fresh(const struct referrers_wait *w, int64_t kept_at_s)
 {
+    const struct api_settings *s = api_settings_now(w->api);
     int64_t age_s = clock_wall_s() - kept_at_s;
+    int64_t ttl_s = s->referrers_ttl_s;
+    int64_t negative_ttl_s = api_negative_ttl_s(w->api, repo_of(w), s->negative_list_ttl_s);
 
+    /* An empty list says that there is none. */
+    if (w->kept.len == 0 && negative_ttl_s < ttl_s)
+        ttl_s = negative_ttl_s;
     /* Not from the future: somebody set the clock. */
-    return w->has_kept && age_s >= 0 && age_s < api_settings_now(w->api)->referrers_ttl_s;
+    return w->has_kept && age_s >= 0 && age_s < ttl_s;
+}
+
+/* The upstream failed a moment ago, or keeps silent. */
+static bool is_left_alone(const struct referrers_wait *w)
+{
+    return referrers_ask_is_held(w->api, repo_of(w), &w->subject) ||
+           !resolve_may_wait(w->api->resolver, repo_of(w));
 }
 
 static void note_answer(struct referrers_wait *w, const struct referrers_answer *a)
 {
     w->ours = a->list;
     w->ours_go_on = a->has_more;
-    w->has_kept = w->can_ask && a->has_kept;
+    w->has_kept = w->can_tell && a->has_kept;
     w->is_known = w->has_kept || a->has_subject || referrer_list_count(a->list) > 0;
     if (w->has_kept && !w->flight)
         strbuf_add_slice(&w->kept, a->kept.body);
@@ -393,9 +416,12 @@ static void on_listed(void *arg, int rc, const struct referrers_answer *a)
         wait_end(w);
     } else if (rc < 0) {
         refuse(w, API_ERROR_STORAGE, 0);
-    } else if (!w->can_ask || w->has_asked || is_fresh(w, a->kept.fetched_at_s)) {
+    } else if (w->has_asked || is_fresh(w, a->kept.fetched_at_s)) {
         merge(w);
-    } else if (w->is_known && referrers_ask_is_held(w->api, repo_of(w), &w->subject)) {
+    } else if (!w->can_ask) {
+        w->origin = w->can_tell ? API_ORIGIN_OFFLINE : API_ORIGIN_HIT;
+        merge(w);
+    } else if (w->is_known && is_left_alone(w)) {
         w->origin = API_ORIGIN_STALE;
         merge(w);
     } else {
@@ -466,6 +492,8 @@ void api_referrers_handle(const struct api_request *q)
     w->limit =
         route->has_n && route->n < s->list_entries_max ? (size_t)route->n : s->list_entries_max;
     w->can_ask = precedence_can_ask(q->api, q->repo, SLICE_NONE);
+    w->can_tell = api_registry_of(q->api, q->repo)->upstream &&
+                  precedence_of(q->api, q->repo, SLICE_NONE) != PRECEDENCE_LOCAL_ONLY;
     w->origin = API_ORIGIN_HIT;
     w->repo_len = q->repo.len;
     memcpy(w->repo, q->repo.ptr, w->repo_len);

@@ -10,14 +10,27 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "upstream/quota.h"
+
 struct api_settings {
     /* Tags. */
-    int64_t tags_cache_ttl_s; /* a tag younger than this is served unasked; 0: ask every time */
-    int64_t negative_ttl_s;   /* how long "there is none" is believed */
-    int64_t stale_retry_s;    /* after a failed question: how long the remembered tag is served
-                                 before the upstream is asked again */
-    unsigned stale_wait_ms;   /* how long a client with a remembered tag waits for the upstream */
+    int64_t tags_cache_ttl_s;   /* a tag younger than this is served unasked; 0: ask every time */
+    int64_t tags_grace_s;       /* behind the ttl: served, while the upstream is asked */
+    int64_t tags_keep_s;        /* behind the ttl: served when it fails; INT64_MAX: no end */
+    int64_t gone_confirm_s;     /* "there is none" of a tag that there was is not believed before */
+    int64_t negative_tag_ttl_s; /* how long "there is none" is believed, of a tag */
+    int64_t negative_manifest_ttl_s; /* of a manifest by digest */
+    int64_t negative_blob_ttl_s;
+    int64_t negative_list_ttl_s; /* of tags and of referrers */
+    int64_t stale_retry_s;       /* after a failed question: how long the remembered tag is served
+                                    before the upstream is asked again */
+    unsigned miss_wait_ms;       /* how long one with nothing remembered waits for a first answer */
+    unsigned stale_wait_ms; /* how long a client with a remembered tag waits for the upstream */
+    bool is_offline;
+    struct quota_floor quota_floor;
+    unsigned quota_stretch; /* below it: by so much longer is what is remembered fresh */
     /* Bounds. */
+    unsigned negative_entries_max; /* remembered absences; fixed at the start */
     size_t manifest_max_bytes;
     unsigned questions_max;         /* while more run, one that nobody waits for is dropped */
     size_t tags_response_max_bytes; /* of an upstream's tags list */
@@ -36,6 +49,7 @@ struct api_settings {
     const char *const *push_repositories;
     const char *const *push_networks;
     const char *const *precedence;
+    const char *const *freshness;
     /* Referrers. */
     int64_t referrers_ttl_s;
     size_t referrers_max_bytes; /* of an upstream's list */

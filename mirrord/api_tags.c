@@ -2,7 +2,9 @@
  * GET /v2/<name>/tags/list: a page of the upstream's list, merged with the tags that are here
  * (pulled earlier and dropped by the upstream, or put here by somebody). When the upstream fails,
  * the tags of here alone, marked stale. Links lead to this mirror. What the rules of precedence
- * hide is not listed; then a page may be shorter than asked for and still have a next one.
+ * hide is not listed; then a page may be shorter than asked for and still have a next one. A client
+ * that can be told something waits no longer than stale_wait for the upstream, and not at all while
+ * that keeps silent.
  *
  * Upstream and storage are asked at the same time; when both have answered (two endings, any
  * order) the merge runs off the loop, since a list may have megabytes.
@@ -13,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <event2/event.h>
 #include <jansson.h>
 
 #include "base/alloc.h"
@@ -24,6 +27,7 @@
 #include "mirrord/api_private.h"
 #include "mirrord/name_page.h"
 #include "mirrord/precedence.h"
+#include "mirrord/resolve.h"
 #include "mirrord/txn.h"
 #include "upstream/fetch.h"
 
@@ -40,8 +44,11 @@ struct tags_wait {
     bool is_listed;
     struct repo_names *list;
     /* Of the upstream. */
-    bool is_passed; /* it is asked */
-    bool is_asked;  /* its answer, or the lack of one, is there */
+    bool is_passed;    /* it is asked */
+    bool is_postponed; /* it keeps silent: it is asked if nothing is here */
+    enum api_origin unasked;
+    struct event *timer; /* runs out: what is here is told */
+    bool is_asked;       /* its answer, or the lack of one, is there */
     struct fetch *fetch;
     struct strbuf body;
     bool has_link;
@@ -68,9 +75,17 @@ static void free_wait(void *arg)
     free(w);
 }
 
+static void stop_timer(struct tags_wait *w)
+{
+    if (w->timer)
+        event_free(w->timer);
+    w->timer = NULL;
+}
+
 static void wait_end(struct tags_wait *w)
 {
     CHECK(!w->fetch);
+    stop_timer(w);
     worker_bury(worker_current(), free_wait, w);
 }
 
@@ -81,6 +96,7 @@ static void on_gone(void *arg)
     bool is_merging = w->is_listed && w->is_asked;
 
     w->txn = NULL;
+    w->is_postponed = false;
     if (w->fetch)
         fetch_cancel(&w->fetch);
     if (w->is_listed && !is_merging)
@@ -230,9 +246,7 @@ static void on_merged(struct pool_job *job)
                     api_registry_of(w->api, (struct slice){w->repo, w->repo_len})->host.ptr);
     txn_on_gone(w->txn, NULL, NULL);
     if (w->list)
-        send_page(w, !w->is_passed ? API_ORIGIN_HIT
-                     : is_failed   ? API_ORIGIN_STALE
-                                   : API_ORIGIN_PASSED);
+        send_page(w, !w->is_passed ? w->unasked : is_failed ? API_ORIGIN_STALE : API_ORIGIN_PASSED);
     else if (w->error != API_ERROR_NONE)
         refuse(w, w->error);
     else if (w->is_unusable)
@@ -255,8 +269,44 @@ static void maybe_merge(struct tags_wait *w)
     }
     w->job.work = do_merge;
     w->job.done = on_merged;
+    stop_timer(w);
     pool_submit(w->api->pool, &w->job, worker_current());
 }
+
+static struct slice repo_of(const struct tags_wait *w)
+{
+    return (struct slice){w->repo, w->repo_len};
+}
+
+/* The upstream takes too long for a client that can be told what is here, or for any. */
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct tags_wait *w = arg;
+
+    (void)fd, (void)what;
+    CHECK(w->is_listed);
+    stop_timer(w);
+    if (!w->fetch)
+        return;
+    fetch_cancel(&w->fetch);
+    if (w->list)
+        resolve_note_silence(w->api->resolver, repo_of(w));
+    w->is_asked = true;
+    w->error = API_ERROR_TIMEOUT;
+    maybe_merge(w);
+}
+
+static void start_timer(struct tags_wait *w)
+{
+    const struct api_settings *s = api_settings_now(w->api);
+    unsigned wait_ms = w->list ? s->stale_wait_ms : s->miss_wait_ms;
+    struct timeval tv = {wait_ms / 1000, (suseconds_t)(wait_ms % 1000) * 1000};
+
+    w->timer = evtimer_new(worker_event_base(worker_current()), on_timer, w);
+    CHECK(w->timer && evtimer_add(w->timer, &tv) == 0);
+}
+
+static void ask_upstream(struct tags_wait *w);
 
 static void on_listed(void *arg, int rc, struct repo_names *list)
 {
@@ -264,6 +314,10 @@ static void on_listed(void *arg, int rc, struct repo_names *list)
 
     w->is_listed = true;
     w->list = rc == 0 ? list : NULL;
+    if (w->is_postponed && !w->list)
+        ask_upstream(w);
+    if (w->fetch && w->txn)
+        start_timer(w);
     maybe_merge(w);
 }
 
@@ -292,6 +346,9 @@ static void on_done(void *arg, const struct fetch_result *result)
     w->fetch = NULL;
     w->is_asked = true;
     w->error = api_error_of_fetch(result, API_ERROR_NAME_UNKNOWN);
+    resolve_note_outcome(w->api->resolver, repo_of(w), result);
+    if (w->error == API_ERROR_NAME_UNKNOWN)
+        resolve_note_absent(w->api->resolver, HOLD_ABSENT_TAGS, repo_of(w), SLICE(""));
     w->retry_after_s = result->retry_after_s;
     maybe_merge(w);
 }
@@ -299,10 +356,14 @@ static void on_done(void *arg, const struct fetch_result *result)
 static const struct fetch_ops FETCH_OPS = {on_head, on_data, on_done};
 
 /* The same page of the upstream's list. */
-static void ask_upstream(struct tags_wait *w, struct slice repo)
+static void ask_upstream(struct tags_wait *w)
 {
     struct strbuf query = STRBUF_INIT;
-    struct fetch_spec spec = {.kind = FETCH_TAGS, .repo = repo, .end = UINT64_MAX};
+    struct fetch_spec spec = {.kind = FETCH_TAGS, .repo = repo_of(w), .end = UINT64_MAX};
+
+    CHECK(!w->fetch);
+    w->is_postponed = w->is_asked = false;
+    w->error = API_ERROR_NONE;
 
     if (w->last_len || w->has_n)
         name_page_query((struct slice){w->last, w->last_len}, w->has_n ? w->limit : 0, &query);
@@ -336,12 +397,18 @@ static void begin(struct tags_wait *w, const struct api_request *q)
     enum precedence rule = precedence_of(q->api, q->repo, SLICE_NONE);
     struct repo_page page = {q->repo, q->route->last, w->limit, WHICH[rule]};
 
-    w->is_passed = precedence_can_ask(q->api, q->repo, SLICE_NONE);
-    if (w->is_passed) {
-        ask_upstream(w, q->repo);
+    bool can_ask = precedence_can_ask(q->api, q->repo, SLICE_NONE);
+    bool is_offline = api_registry_of(q->api, q->repo)->upstream && !api_can_ask(q->api, q->repo) &&
+                      rule != PRECEDENCE_LOCAL_ONLY;
+    w->unasked = is_offline ? API_ORIGIN_OFFLINE : API_ORIGIN_HIT;
+    w->is_passed =
+        can_ask && !resolve_is_absent(q->api->resolver, HOLD_ABSENT_TAGS, q->repo, SLICE(""));
+    w->is_postponed = w->is_passed && !resolve_may_wait(q->api->resolver, q->repo);
+    if (w->is_passed && !w->is_postponed) {
+        ask_upstream(w);
     } else {
         w->is_asked = true;
-        w->error = API_ERROR_NAME_UNKNOWN;
+        w->error = w->is_passed ? API_ERROR_UNAVAILABLE : API_ERROR_NAME_UNKNOWN;
     }
     repos_list_tags(q->api->repos, &page, on_listed, w);
 }

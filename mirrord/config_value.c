@@ -17,10 +17,12 @@
 #include "mirrord/config_number.h"
 #include "mirrord/config_text.h"
 #include "mirrord/config_upstreams.h"
+#include "mirrord/freshness.h"
 #include "mirrord/network.h"
 #include "mirrord/precedence.h"
 #include "mirrord/push_rules.h"
 #include "mirrord/registry_host.h"
+#include "upstream/quota.h"
 
 /* What a reader of one type works on. */
 struct reading {
@@ -86,8 +88,12 @@ static bool scalar_text(const struct reading *r, struct slice *out)
 static int read_text(struct reading *r)
 {
     struct slice text;
+    struct quota_floor floor;
+
     if (!scalar_text(r, &text))
         return refuse_type(r);
+    if ((r->row->flags & OPTION_F_FLOOR) && !quota_floor_parse(text, &floor))
+        return refuse(r, "is neither a number nor a share such as 10%");
     if (text.len == 0 && r->row->type == OPTION_PATH)
         r->value->is_null = true;
     else
@@ -318,6 +324,8 @@ static int check_item(struct reading *r, struct slice item)
         return refuse_item(r, item, "a host", &err);
     if ((r->row->flags & OPTION_F_PRECEDENCE) && precedence_check(item, &err) < 0)
         return refuse_item(r, item, "a pattern and a rule", &err);
+    if ((r->row->flags & OPTION_F_FRESHNESS) && freshness_check(item, &err) < 0)
+        return refuse_item(r, item, "a pattern and times", &err);
     return 0;
 }
 

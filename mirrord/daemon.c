@@ -35,6 +35,7 @@
 #include "mirrord/api.h"
 #include "mirrord/config_upstreams.h"
 #include "mirrord/configuration.h"
+#include "mirrord/offline.h"
 #include "mirrord/privileges.h"
 #include "mirrord/registries.h"
 #include "mirrord/registries_make.h"
@@ -61,6 +62,7 @@ struct daemon {
     unsigned n_workers;
     struct redis *redis, *redis_lru; /* NULL: not used */
     struct cache *cache;
+    struct offline *offline;
     struct registries *registries;
     struct config_upstreams upstreams; /* whose listeners' addresses mark requests */
     struct api *api;
@@ -289,6 +291,7 @@ static int make_parts(struct daemon *d, struct error *err)
 {
     struct cache_config cache = settings_cache(d->config, d->pool);
 
+    d->offline = offline_new();
     cache.redis = d->redis = make_redis(d, false);
     cache.redis_objects = d->redis_lru = make_redis(d, true);
     int rc = cache_open(&cache, &d->cache, err);
@@ -299,6 +302,7 @@ static int make_parts(struct daemon *d, struct error *err)
     struct api_config api = {
         .cache = d->cache,
         .pool = d->pool,
+        .offline = d->offline,
         .registries = d->registries,
         .settings = settings_api(d->config, d->argv),
     };
@@ -308,6 +312,7 @@ static int make_parts(struct daemon *d, struct error *err)
     d->space = space_new(d->cache, d->pool, d->control, config_str(d->config, OPT_STORAGE_PATH));
     space_set(d->space, &space);
     d->admin = (struct admin){.cache = d->cache,
+                              .offline = d->offline,
                               .registries = d->registries,
                               .api = d->api,
                               .pool = d->pool,
@@ -681,6 +686,7 @@ static void take_down(struct daemon *d)
     redis_free(&d->redis);
     redis_free(&d->redis_lru);
     registries_free(&d->registries);
+    offline_free(&d->offline);
     pool_free(&d->pool);
     access_log_close(&d->access);
     config_upstreams_fini(&d->upstreams);

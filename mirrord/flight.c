@@ -198,6 +198,18 @@ void flights_join(struct flights *fs, struct slice key, void *arg, struct flight
         fs->ops->start(f);
 }
 
+bool flights_begin(struct flights *fs, struct slice key, void *arg)
+{
+    CHECK(worker_current());
+    pthread_mutex_lock(&fs->lock);
+    bool is_new = !find_locked(*bucket_of(fs, key), key);
+    struct flight *f = is_new ? make_locked(fs, key, arg) : NULL;
+    pthread_mutex_unlock(&fs->lock);
+    if (is_new)
+        fs->ops->start(f);
+    return is_new;
+}
+
 /* The last one has left: the answer would be kept for the next, unless there are too many. */
 static void maybe_drop_locked(struct flight *f, unsigned n_max)
 {

@@ -69,6 +69,8 @@ void flights_free(struct flights **fs);
 /* Asks; w->done and w->arg are set. `done` runs once on the calling worker, never from inside.
  * make(arg) when nobody asks this yet. */
 void flights_join(struct flights *fs, struct slice key, void *arg, struct flight_waiter *w);
+/* The same without waiting for the answer. False: it is being asked already. */
+bool flights_begin(struct flights *fs, struct slice key, void *arg);
 /* True: done will not run, the waiter is free. False: it is on its way and will run. n_max: with
  * more under way, those that nobody waits for are stopped. */
 bool flights_leave(struct flights *fs, struct flight_waiter *w, unsigned n_max);

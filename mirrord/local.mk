@@ -11,7 +11,13 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/image_command.c mirrord/image_command.h \
 	mirrord/image_pattern.c mirrord/image_pattern.h \
 	mirrord/gc_command.c mirrord/gc_command.h \
+	mirrord/freshness.c mirrord/freshness.h \
+	mirrord/hold.c mirrord/hold.h \
+	mirrord/offline.c mirrord/offline.h \
 	mirrord/precedence.c mirrord/precedence.h \
+	mirrord/refresh.c mirrord/refresh.h \
+	mirrord/silence.c mirrord/silence.h \
+	mirrord/tag_pattern.c mirrord/tag_pattern.h \
 	mirrord/privileges.c mirrord/privileges.h \
 	mirrord/scrubber.c mirrord/scrubber.h \
 	mirrord/space.c mirrord/space.h \

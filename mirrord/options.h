@@ -50,6 +50,8 @@ enum option_flag {
     OPTION_F_ADDRESSES = 1 << 4,  /* list: every element is a listen address */
     OPTION_F_NETWORKS = 1 << 6,   /* list: every element is an address with a prefix length */
     OPTION_F_PRECEDENCE = 1 << 7, /* list: every element is pattern=rule */
+    OPTION_F_FRESHNESS = 1 << 12, /* list: every element is pattern=ttl[/grace[/keep]] */
+    OPTION_F_FLOOR = 1 << 13,     /* text: a number, or a share with a percent sign */
     OPTION_F_PATTERNS = 1 << 8,   /* list: every element is a pattern of repositories */
     OPTION_F_UPSTREAMS = 1 << 10, /* mapping: what mirrord/config_upstreams.h reads */
     OPTION_F_HOSTS = 1 << 9,      /* list: every element is a host, perhaps with a port */

@@ -4,18 +4,16 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/alloc.h"
 #include "base/check.h"
-#include "base/glob.h"
 #include "mirrord/api_private.h"
+#include "mirrord/tag_pattern.h"
 
 /* One item; slices point into its text. */
 struct rule {
     char *text;
-    struct slice repo; /* pattern */
-    struct slice tag;  /* pattern; ptr NULL: whatever the tag, and without one */
+    struct tag_pattern pattern;
     enum precedence precedence;
 };
 
@@ -53,16 +51,6 @@ static bool read_name(struct slice name, enum precedence *out)
     return false;
 }
 
-static bool has_only(struct slice s, const char *more)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        char c = s.ptr[i];
-        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && (c == '\0' || !strchr(more, c)))
-            return false;
-    }
-    return s.len > 0;
-}
-
 static int read_rule(struct slice item, struct rule *out, struct error *err)
 {
     struct slice rest = item;
@@ -73,13 +61,7 @@ static int read_rule(struct slice item, struct rule *out, struct error *err)
     if (!read_name(slice_trim(rest), &out->precedence))
         return error_set(err, -EINVAL,
                          "no rule but local-first, upstream-first, local-only, upstream-only");
-    out->repo = slice_cut(&pattern, ':');
-    out->tag = pattern;
-    if (!has_only(out->repo, "._-/*?"))
-        return error_set(err, -EINVAL, "a pattern that no name of a repository can match");
-    if (out->tag.ptr && !has_only(out->tag, "ABCDEFGHIJKLMNOPQRSTUVWXYZ._-*?"))
-        return error_set(err, -EINVAL, "a pattern that no tag can match");
-    return 0;
+    return tag_pattern_read(pattern, &out->pattern, err);
 }
 
 int precedence_check(struct slice item, struct error *err)
@@ -124,26 +106,12 @@ void precedence_free(struct precedence_rules **rr)
 
 /* --- judging ---------------------------------------------------------------------------------- */
 
-/* Under its canonical name, or under the short one that a Docker Hub knows it by. */
-static bool is_meant(const struct precedence_rules *rules, struct slice pattern, struct slice repo)
-{
-    static const struct slice LIBRARY = {"library/", 8};
-
-    if (glob_match(pattern, repo))
-        return true;
-    if (!rules->is_hub || !slice_starts(repo, LIBRARY))
-        return false;
-    return glob_match(pattern, (struct slice){repo.ptr + LIBRARY.len, repo.len - LIBRARY.len});
-}
-
 enum precedence precedence_judge(const struct precedence_rules *rules, struct slice repo,
                                  struct slice tag)
 {
     for (size_t i = 0; rules && i < rules->n; i++) {
         const struct rule *r = &rules->rules[i];
-        if (r->tag.ptr && (tag.len == 0 || !glob_match(r->tag, tag)))
-            continue;
-        if (is_meant(rules, r->repo, repo))
+        if (tag_pattern_matches(&r->pattern, rules->is_hub, repo, tag))
             return r->precedence;
     }
     return PRECEDENCE_LOCAL_FIRST;
@@ -156,6 +124,5 @@ enum precedence precedence_of(const struct api *api, struct slice repo, struct s
 
 bool precedence_can_ask(const struct api *api, struct slice repo, struct slice tag)
 {
-    return api_registry_of(api, repo)->upstream &&
-           precedence_of(api, repo, tag) != PRECEDENCE_LOCAL_ONLY;
+    return api_can_ask(api, repo) && precedence_of(api, repo, tag) != PRECEDENCE_LOCAL_ONLY;
 }

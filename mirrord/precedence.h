@@ -36,7 +36,7 @@ enum precedence {
  * blobs. Any thread. hot */
 enum precedence precedence_of(const struct api *api, struct slice repo, struct slice tag);
 /* Whether the upstream may be asked about this tag, or (tag empty) digest of the repository. False
- * also when there is no upstream. */
+ * also when there is no upstream, or this mirror is offline. */
 bool precedence_can_ask(const struct api *api, struct slice repo, struct slice tag);
 const char *precedence_name(enum precedence p);
 

@@ -17,6 +17,7 @@
 #include "mirrord/registries.h"
 #include "mirrord/states.h"
 #include "upstream/fetch.h"
+#include "upstream/upstream.h"
 
 #define TO_THE_END UINT64_MAX
 _Static_assert(TO_THE_END == FILL_SIZE_UNKNOWN, "one way to say: to the end");
@@ -431,6 +432,18 @@ static void suspend(struct pull *p)
     pull_advance(p);
 }
 
+/* Little is left of the upstream's limit: nothing is fetched that no client waits for. */
+static bool is_saving(const struct pull *p)
+{
+    return upstream_is_low(p->tools.registry->upstream);
+}
+
+/* So much is here that the rest is fetched, too. */
+static bool is_to_be_completed(struct pull *p)
+{
+    return has_share(p, p->tools.settings->fill_complete_percent) && !is_saving(p);
+}
+
 /* After anything changed: starts what is due, or rests. */
 static void pull_advance(struct pull *p)
 {
@@ -438,7 +451,7 @@ static void pull_advance(struct pull *p)
 
     CHECK(p->state != PULL_ENDED && p->state != PULL_LOADING);
     if (!p->wants_all && p->n_legs == 0)
-        p->wants_all = has_share(p, p->tools.settings->fill_complete_percent);
+        p->wants_all = is_to_be_completed(p);
     if (p->wants_all)
         start_whole(p);
     else if (p->n_legs == 0 && !fill_size(p->fill, &size))
@@ -498,8 +511,8 @@ static void do_idle(void *arg, struct fill *f)
     p->has_readers = false;
     if (p->state == PULL_LOADING)
         return;
-    p->wants_all = p->wants_all || has_share(p, p->tools.settings->fill_complete_percent);
-    if (p->wants_all && (percent == 0 || has_share(p, percent)))
+    p->wants_all = p->wants_all || is_to_be_completed(p);
+    if (p->wants_all && (percent == 0 || has_share(p, percent)) && !is_saving(p))
         pull_advance(p);
     else
         suspend(p);

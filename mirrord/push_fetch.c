@@ -207,7 +207,7 @@ static void ask_manifest(struct slot *s)
     char text[DIGEST_TEXT_SIZE];
     struct slice digest = {text, digest_format(&s->ref->told.digest, text)};
 
-    if (resolve_is_held(f->api->resolver, f->repo, digest)) {
+    if (resolve_is_absent(f->api->resolver, HOLD_ABSENT_MANIFEST, f->repo, digest)) {
         slot_fail(s, API_ERROR_MANIFEST_UNKNOWN, 0);
         return;
     }

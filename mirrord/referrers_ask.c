@@ -312,6 +312,7 @@ static void on_done(void *arg, const struct fetch_result *result)
     struct question *q = arg;
 
     q->fetch = NULL;
+    resolve_note_outcome(q->api->resolver, repo_of(q), result);
     if (result->outcome == FETCH_OK) {
         read_body(q);
         return;

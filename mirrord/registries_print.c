@@ -60,6 +60,11 @@ static int64_t read_remaining(const struct upstream_state *s)
     return s->quota_remaining;
 }
 
+static int64_t read_low(const struct upstream_state *s)
+{
+    return s->is_quota_low;
+}
+
 /* One gauge for each URL of each registry. */
 static const struct {
     const char *name, *help;
@@ -76,6 +81,8 @@ static const struct {
     {"mirrord_upstream_ratelimit_limit", "ratelimit-limit of the URL, -1 = never seen", read_limit},
     {"mirrord_upstream_ratelimit_remaining", "ratelimit-remaining of the URL, -1 = never seen",
      read_remaining},
+    {"mirrord_upstream_quota_low",
+     "1 while less than mirroring.quota_floor is known to remain of the URL's limit", read_low},
 };
 
 /* Escaped as the format wants it of labels, which JSON does as well for what can be in these. */

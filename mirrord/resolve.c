@@ -22,6 +22,8 @@
 #include "cache/tag.h"
 #include "mirrord/api_private.h"
 #include "mirrord/flight.h"
+#include "mirrord/hold.h"
+#include "mirrord/silence.h"
 #include "mirrord/states.h"
 #include "upstream/fetch.h"
 
@@ -36,7 +38,12 @@ static const struct state_row STATES[] = {
 };
 _Static_assert(sizeof(STATES) / sizeof(STATES[0]) == QUESTION_STATE_MAX, "a row for every state");
 
-enum { N_HOLDS = 512, MEDIA_TYPE_MAX = 255, KEY_SIZE = 2 + NAME_HUB_SIZE + DIGEST_TEXT_SIZE };
+enum {
+    N_FAILURES = 1024,
+    DOUBT_S = 86400,
+    MEDIA_TYPE_MAX = 255,
+    KEY_SIZE = 2 + NAME_HUB_SIZE + DIGEST_TEXT_SIZE
+};
 
 struct question {
     struct pool_job job;  /* first: verifying */
@@ -68,16 +75,14 @@ struct wish {
     struct slice repo, reference;
 };
 
-struct hold {
-    struct digest key;
-    uint64_t until_ms;
-};
-
 struct resolver {
     struct api *api;
     struct flights *questions;
-    pthread_mutex_t lock; /* guards the holds */
-    struct hold holds[N_HOLDS];
+    struct holds *failures; /* and doubts */
+    struct holds *absences;
+    pthread_mutex_t lock;     /* guards the silences */
+    struct silence *silences; /* of registries, as the API's table has them, and one more */
+    size_t n_silences;
 };
 
 static struct question *question_of(struct flight *f)
@@ -119,50 +124,98 @@ static void question_goto(struct question *q, enum question_state next)
     q->state = next;
 }
 
-/* --- holds ------------------------------------------------------------------------------------ */
-
-/* Addressed by a digest of the name, so that nobody can make two names meet. */
-static struct hold *hold_of_locked(struct resolver *r, const struct digest *key)
-{
-    return &r->holds[digest_key(key) % N_HOLDS];
-}
-
-static void hold_key(struct slice repo, struct slice reference, struct digest *out)
-{
-    char text[KEY_SIZE];
-    size_t n = repo.len;
-
-    CHECK(repo.len + 1 + reference.len <= sizeof(text));
-    memcpy(text, repo.ptr, n);
-    text[n++] = '\0';
-    memcpy(text + n, reference.ptr, reference.len);
-    digest_of(DIGEST_SHA256, text, n + reference.len, out);
-}
+/* --- when the upstream had better not be asked ------------------------------------------------ */
 
 void resolve_hold(struct resolver *r, struct slice repo, struct slice reference, int64_t seconds)
 {
-    struct digest key;
-
-    hold_key(repo, reference, &key);
-    pthread_mutex_lock(&r->lock);
-    struct hold *h = hold_of_locked(r, &key);
-    if (seconds > 0)
-        *h = (struct hold){key, clock_mono_ms() + (uint64_t)seconds * 1000};
-    else if (digest_equal(&h->key, &key))
-        h->until_ms = 0;
-    pthread_mutex_unlock(&r->lock);
+    holds_set(r->failures, HOLD_FAILED, repo, reference, seconds);
 }
 
 bool resolve_is_held(struct resolver *r, struct slice repo, struct slice reference)
 {
-    struct digest key;
+    return holds_has(r->failures, HOLD_FAILED, repo, reference);
+}
 
-    hold_key(repo, reference, &key);
+static int64_t common_seconds(const struct resolver *r, enum hold_kind kind)
+{
+    const struct api_settings *s = api_settings_now(r->api);
+
+    switch (kind) {
+    case HOLD_ABSENT_MANIFEST:
+        return s->negative_manifest_ttl_s;
+    case HOLD_ABSENT_BLOB:
+    case HOLD_ABSENT_BLOB_HEAD:
+        return s->negative_blob_ttl_s;
+    default:
+        CHECK(kind == HOLD_ABSENT_TAGS);
+        return s->negative_list_ttl_s;
+    }
+}
+
+void resolve_note_absent(struct resolver *r, enum hold_kind kind, struct slice repo,
+                         struct slice reference)
+{
+    holds_set(r->absences, kind, repo, reference,
+              api_negative_ttl_s(r->api, repo, common_seconds(r, kind)));
+}
+
+bool resolve_is_absent(struct resolver *r, enum hold_kind kind, struct slice repo,
+                       struct slice reference)
+{
+    return holds_has(r->absences, kind, repo, reference);
+}
+
+bool resolve_is_doubted(struct resolver *r, struct slice repo, struct slice tag)
+{
+    return holds_has(r->failures, HOLD_DOUBT, repo, tag);
+}
+
+/* Of the registry that has this repository. */
+static struct silence *silence_of(struct resolver *r, struct slice repo)
+{
+    const struct registry *g = api_registry_of(r->api, repo);
+    size_t i = 0;
+
+    while (i < r->n_silences && registries_item(r->api->registries, i) != g)
+        i++;
+    return &r->silences[i]; /* the last one is nobody's */
+}
+
+void resolve_note_silence(struct resolver *r, struct slice repo)
+{
+    uint64_t first_ms = (uint64_t)api_settings_now(r->api)->stale_retry_s * 1000;
+
+    if (!api_can_ask(r->api, repo))
+        return; /* it was not asked */
     pthread_mutex_lock(&r->lock);
-    const struct hold *h = hold_of_locked(r, &key);
-    bool is_held = h->until_ms > 0 && digest_equal(&h->key, &key) && clock_mono_ms() < h->until_ms;
+    silence_note(silence_of(r, repo), clock_mono_ms(), first_ms);
     pthread_mutex_unlock(&r->lock);
-    return is_held;
+}
+
+void resolve_note_answer(struct resolver *r, struct slice repo)
+{
+    pthread_mutex_lock(&r->lock);
+    silence_end(silence_of(r, repo));
+    pthread_mutex_unlock(&r->lock);
+}
+
+bool resolve_may_wait(struct resolver *r, struct slice repo)
+{
+    uint64_t wait_ms = api_settings_now(r->api)->stale_wait_ms;
+
+    pthread_mutex_lock(&r->lock);
+    bool may_wait = silence_may_wait(silence_of(r, repo), clock_mono_ms(), wait_ms);
+    pthread_mutex_unlock(&r->lock);
+    return may_wait;
+}
+
+void resolve_note_outcome(struct resolver *r, struct slice repo, const struct fetch_result *result)
+{
+    /* A 5xx is an answer, perhaps to this question only. */
+    if (result->outcome == FETCH_UNAVAILABLE && result->status == 0)
+        resolve_note_silence(r, repo);
+    else
+        resolve_note_answer(r, repo);
 }
 
 /* --- what an answer changes ------------------------------------------------------------------- */
@@ -222,6 +275,40 @@ static void remember_tag(struct question *q, const struct tag_record *before)
         tags_put(q->resolver->api->tags, repo_of(q), reference_of(q), &record);
 }
 
+/* "There is none", of a tag that there was: registries say that of tags they have when something
+ * behind them fails. The first time it is only noted, and the tag left alone for a while; it is
+ * believed when the upstream says so again after that. True: not yet. */
+static bool doubt(struct question *q)
+{
+    struct holds *hs = q->resolver->failures;
+    int64_t confirm_ms = api_settings_now(q->resolver->api)->gone_confirm_s * 1000;
+    int64_t age_ms = holds_age_ms(hs, HOLD_DOUBT, repo_of(q), reference_of(q));
+
+    if (age_ms >= confirm_ms || confirm_ms == 0) {
+        holds_set(hs, HOLD_DOUBT, repo_of(q), reference_of(q), 0);
+        return false;
+    }
+    if (age_ms < 0) {
+        age_ms = 0;
+        holds_set(hs, HOLD_DOUBT, repo_of(q), reference_of(q), DOUBT_S);
+        log_warning("resolve",
+                    "%.*s is gone, says upstream %s; it is asked again before that is "
+                    "believed",
+                    (int)q->flight.key_len, q->flight.key, registry_of(q)->host.ptr);
+    }
+    resolve_hold(q->resolver, repo_of(q), reference_of(q), (confirm_ms - age_ms + 999) / 1000);
+    return true;
+}
+
+static void learn_absence(struct question *q, bool was_there)
+{
+    struct tag_record absent = {.mirrored = TAG_ABSENT, .checked_at_s = clock_wall_s()};
+
+    q->answer.is_doubted = was_there && doubt(q);
+    if (!q->answer.is_doubted)
+        tags_put(q->resolver->api->tags, repo_of(q), reference_of(q), &absent);
+}
+
 /* Notes what was learned about the tag. A tag that has moved is not noted before the manifest it
  * points to now is here: until then the old one is what can be served without the upstream. */
 static void learn_tag(struct question *q)
@@ -232,8 +319,7 @@ static void learn_tag(struct question *q)
                       before.mirrored == TAG_MIRRORED;
 
     if (q->answer.error == API_ERROR_MANIFEST_UNKNOWN) {
-        struct tag_record absent = {.mirrored = TAG_ABSENT, .checked_at_s = clock_wall_s()};
-        tags_put(api->tags, repo_of(q), reference_of(q), &absent);
+        learn_absence(q, has_before);
         return;
     }
     if (q->answer.error != API_ERROR_NONE) {
@@ -242,6 +328,7 @@ static void learn_tag(struct question *q)
         return;
     }
     resolve_hold(q->resolver, repo_of(q), reference_of(q), 0);
+    holds_set(q->resolver->failures, HOLD_DOUBT, repo_of(q), reference_of(q), 0);
     bool has_moved = has_before && !digest_equal(&before.digest, &q->answer.digest);
     if (q->answer.is_kept && (q->answer.manifest || !has_moved))
         remember_tag(q, has_before ? &before : NULL);
@@ -249,13 +336,8 @@ static void learn_tag(struct question *q)
 
 static void learn_digest(struct question *q)
 {
-    const struct api *api = q->resolver->api;
-
-    int64_t ttl_s = registry_of(q)->times.negative_ttl_s;
-
     if (q->answer.error == API_ERROR_MANIFEST_UNKNOWN)
-        resolve_hold(q->resolver, repo_of(q), reference_of(q),
-                     ttl_s >= 0 ? ttl_s : api_settings_now(api)->negative_ttl_s);
+        resolve_note_absent(q->resolver, HOLD_ABSENT_MANIFEST, repo_of(q), reference_of(q));
 }
 
 /* Who has asked may read it through this repository from now on. */
@@ -264,6 +346,8 @@ static void learn_blob(struct question *q)
     const struct api *api = q->resolver->api;
     struct digest d;
 
+    if (q->answer.error == API_ERROR_BLOB_UNKNOWN)
+        resolve_note_absent(q->resolver, HOLD_ABSENT_BLOB, repo_of(q), reference_of(q));
     if (q->answer.error == API_ERROR_NONE && digest_parse(reference_of(q), &d))
         links_add(api->links, repo_of(q), &d, registry_of(q)->origin);
 }
@@ -456,6 +540,7 @@ static void on_done(void *arg, const struct fetch_result *result)
     struct question *q = arg;
 
     q->fetch = NULL;
+    resolve_note_outcome(q->resolver, repo_of(q), result);
     if (q->is_confirmed) {
         answer(q);
     } else if (result->outcome != FETCH_OK) {
@@ -530,6 +615,11 @@ struct resolver *resolver_new(struct api *api)
 
     r->api = api;
     r->questions = flights_new(&QUESTION_OPS);
+    r->failures = holds_new(N_FAILURES);
+    while (registries_item(api->registries, r->n_silences))
+        r->n_silences++;
+    r->silences = xcalloc(r->n_silences + 1, sizeof(*r->silences));
+    r->absences = holds_new(api_settings_now(api)->negative_entries_max);
     pthread_mutex_init(&r->lock, NULL);
     return r;
 }
@@ -542,6 +632,9 @@ void resolver_free(struct resolver **rr)
         return;
     *rr = NULL;
     flights_free(&r->questions);
+    holds_free(&r->failures);
+    holds_free(&r->absences);
+    free(r->silences);
     pthread_mutex_destroy(&r->lock);
     free(r);
 }

@@ -24,8 +24,10 @@
 #include "base/slice.h"
 #include "mirrord/api_error.h"
 #include "mirrord/flight.h"
+#include "mirrord/hold.h"
 
 struct api;
+struct fetch_result;
 struct manifest;
 struct resolver;
 struct tag_record;
@@ -50,6 +52,7 @@ struct resolve_answer {
     struct manifest *manifest; /* verified and kept; NULL when only the facts were asked for */
     bool is_kept; /* false: a body whose digest cannot be computed from its bytes (signed schema 1);
                      it is passed on and not remembered */
+    bool is_doubted; /* of a tag that is not there any more: not believed yet */
 };
 
 /* One asker; embedded in its story. */
@@ -74,9 +77,27 @@ bool resolve_leave(struct resolver *r, struct resolve_waiter *w);
 void resolve_commit_tag(const struct api *api, struct slice repo, struct slice tag,
                         const struct tag_record *record, struct manifest *m);
 
-/* Holds keep the upstream from being asked again too soon about one tag or digest: because it
- * failed, or because it said that there is none. They are a hint: some may be forgotten. */
+/* Holds keep the upstream from being asked again too soon about one tag, because it failed, or
+ * (doubted) because it said for the first time that it has it no more. They are a hint: some may be
+ * forgotten (mirrord/hold.h). */
 void resolve_hold(struct resolver *r, struct slice repo, struct slice reference, int64_t seconds);
 bool resolve_is_held(struct resolver *r, struct slice repo, struct slice reference);
+bool resolve_is_doubted(struct resolver *r, struct slice repo, struct slice tag);
+
+/* The upstream has none: believed for as long as the settings say for its kind. Absences of tags
+ * are kept with the tags. */
+void resolve_note_absent(struct resolver *r, enum hold_kind kind, struct slice repo,
+                         struct slice reference);
+bool resolve_is_absent(struct resolver *r, enum hold_kind kind, struct slice repo,
+                       struct slice reference);
+
+/* Whether a client that can be told something may wait for the upstream of this repository, or
+ * that keeps silent (mirrord/silence.h). */
+bool resolve_may_wait(struct resolver *r, struct slice repo);
+/* A client has waited for it in vain. */
+void resolve_note_silence(struct resolver *r, struct slice repo);
+void resolve_note_answer(struct resolver *r, struct slice repo);
+/* One of both, after a fetch that the resolver does not know of. */
+void resolve_note_outcome(struct resolver *r, struct slice repo, const struct fetch_result *result);
 
 #endif

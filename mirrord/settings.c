@@ -6,6 +6,7 @@
 
 #include "base/metric.h"
 #include "mirrord/configuration.h"
+#include "mirrord/freshness.h"
 
 /* The text, or NULL for none and for an empty one. */
 static const char *text(const struct config *config, enum option id)
@@ -123,15 +124,42 @@ static int64_t seconds(const struct config *config, enum option id)
     return (int64_t)(config_ms(config, id) / 1000);
 }
 
+/* How long an absence of this kind is believed. */
+static int64_t negative_seconds(const struct config *config, enum option id)
+{
+    return seconds(config, config_is_null(config, id) ? OPT_MIRRORING_NEGATIVE_TTL : id);
+}
+
+/* How long tags are served; only the times of tags. */
+static void set_freshness(const struct config *config, struct api_settings *s)
+{
+    s->tags_cache_ttl_s = seconds(config, OPT_MIRRORING_TAGS_CACHE_TTL);
+    s->tags_grace_s = seconds(config, OPT_MIRRORING_TAGS_GRACE);
+    s->tags_keep_s = config_is_null(config, OPT_MIRRORING_TAGS_KEEP)
+                         ? FRESHNESS_FOR_EVER
+                         : seconds(config, OPT_MIRRORING_TAGS_KEEP);
+    s->freshness = config_list(config, OPT_MIRRORING_FRESHNESS);
+    s->gone_confirm_s = seconds(config, OPT_MIRRORING_GONE_CONFIRM);
+    s->negative_tag_ttl_s = negative_seconds(config, OPT_MIRRORING_NEGATIVE_TTL_TAGS);
+    s->negative_manifest_ttl_s = negative_seconds(config, OPT_MIRRORING_NEGATIVE_TTL_MANIFESTS);
+    s->negative_blob_ttl_s = negative_seconds(config, OPT_MIRRORING_NEGATIVE_TTL_BLOBS);
+    s->negative_list_ttl_s = negative_seconds(config, OPT_MIRRORING_NEGATIVE_TTL_LISTS);
+    s->negative_entries_max = (unsigned)config_int(config, OPT_MIRRORING_NEGATIVE_ENTRIES_MAX);
+    s->is_offline = config_bool(config, OPT_MIRRORING_OFFLINE);
+    const char *floor = config_str(config, OPT_MIRRORING_QUOTA_FLOOR);
+    if (!floor || !quota_floor_parse(slice_of(floor), &s->quota_floor))
+        s->quota_floor = (struct quota_floor){0}; /* null */
+    s->quota_stretch = (unsigned)config_int(config, OPT_MIRRORING_QUOTA_STRETCH);
+}
+
 struct api_settings settings_api(const struct config *config, char *const *argv)
 {
     uint64_t blob_max = config_bytes(config, OPT_PUSH_BLOB_MAX_BYTES);
 
-    return (struct api_settings){
-        .tags_cache_ttl_s = seconds(config, OPT_MIRRORING_TAGS_CACHE_TTL),
-        .negative_ttl_s = seconds(config, OPT_MIRRORING_NEGATIVE_TTL),
+    struct api_settings s = {
         .stale_retry_s = seconds(config, OPT_MIRRORING_STALE_RETRY),
         .stale_wait_ms = ms(config, OPT_MIRRORING_STALE_WAIT),
+        .miss_wait_ms = ms(config, OPT_MIRRORING_MISS_WAIT),
         .manifest_max_bytes = config_bytes(config, OPT_MIRRORING_MANIFEST_MAX_BYTES),
         .questions_max = (unsigned)config_int(config, OPT_MIRRORING_QUESTIONS_MAX),
         .tags_response_max_bytes = config_bytes(config, OPT_MIRRORING_TAGS_MAX_BYTES),
@@ -165,6 +193,9 @@ struct api_settings settings_api(const struct config *config, char *const *argv)
         .debug = config_bool(config, OPT_DEBUG),
         .argv = (const char *const *)argv,
     };
+
+    set_freshness(config, &s);
+    return s;
 }
 
 struct space_settings settings_space(const struct config *config)

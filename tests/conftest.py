@@ -7,8 +7,9 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import pytest
 
+from lib import clock
 from lib.fake import FakeRegistry
-from lib.mirror import Mirror
+from lib.mirror import Mirror, is_sanitized
 from lib.redis import Proxy, Redis
 from lib.upstream import Upstream
 
@@ -61,6 +62,19 @@ def make_mirror(request, tmp_path):
 def mirror(make_mirror, fake):
     """A daemon in front of the fake registry."""
     return make_mirror(fake)
+
+
+@pytest.fixture(scope="session")
+def clock_library(tmp_path_factory):
+    if is_sanitized():
+        pytest.skip("a sanitizer wants to be preloaded first")
+    return clock.build(tmp_path_factory.mktemp("clock"))
+
+
+@pytest.fixture
+def time(tmp_path, clock_library):
+    """A wall clock that can be set, for daemons with time.settings."""
+    return clock.Clock(tmp_path, clock_library)
 
 
 @pytest.fixture

@@ -191,6 +191,15 @@ UNIT_TESTS += tests/unit/test_space
 tests_unit_test_space_SOURCES = tests/unit/test_space.c
 tests_unit_test_space_LDADD = $(UNIT_MIRRORD)
 
+UNIT_TESTS += tests/unit/test_freshness
+tests_unit_test_freshness_SOURCES = tests/unit/test_freshness.c
+tests_unit_test_freshness_LDADD = $(UNIT_MIRRORD)
+UNIT_TESTS += tests/unit/test_hold
+tests_unit_test_hold_SOURCES = tests/unit/test_hold.c
+tests_unit_test_hold_LDADD = $(UNIT_MIRRORD)
+UNIT_TESTS += tests/unit/test_silence
+tests_unit_test_silence_SOURCES = tests/unit/test_silence.c
+tests_unit_test_silence_LDADD = $(UNIT_MIRRORD)
 UNIT_TESTS += tests/unit/test_precedence
 tests_unit_test_precedence_SOURCES = tests/unit/test_precedence.c
 tests_unit_test_precedence_LDADD = $(UNIT_MIRRORD)
@@ -425,7 +434,7 @@ list-fuzz-targets:
 	@for program in $(FUZZ_TARGETS); do echo $$program; done
 
 EXTRA_DIST += tests/run tests/lint tests/conftest.py tests/pytest.ini tests/lib tests/data tests/wire tests/faults tests/e2e tests/conformance \
-	tests/lib/power.c tests/fuzz/corpus \
+	tests/lib/clock.c tests/lib/power.c tests/fuzz/corpus \
 	tests/bench/run tests/bench/content.py tests/bench/measure.py tests/bench/servers.py tests/bench/table.py \
 	tests/bench/works.py tests/bench/works_many.py tests/bench/works_push.py tests/bench/works_quota.py \
 	tests/bench/works_redis.py

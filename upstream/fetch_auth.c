@@ -56,6 +56,8 @@ static enum fetch_step send_basic(struct fetch *f)
 /* With what the last challenge taught, so that the first answer can be the right one. */
 enum fetch_step fetch_auth_prepare(struct fetch *f)
 {
+    if (upstream_is_offline(f->upstream))
+        return fetch_finish(f, FETCH_UNAVAILABLE, "not asked, this mirror is offline");
     if (upstream_is_resting(f->upstream, &f->answer.retry_after_s))
         return f->answer.retry_after_s >= 0
                    ? fetch_finish(f, FETCH_THROTTLED, "throttled a moment ago")

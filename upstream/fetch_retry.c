@@ -75,7 +75,7 @@ enum fetch_step fetch_retry(struct fetch *f, enum fetch_outcome outcome, unsigne
 
     CHECK(outcome != FETCH_OK);
     describe(f, why, text, sizeof(text));
-    if (is_enough(f))
+    if (is_enough(f) || upstream_is_offline(f->upstream))
         return fetch_finish(f, outcome, "%s", text);
     f->delay_ms = choose_delay_ms(f, delay_min_ms > asked_ms ? delay_min_ms : asked_ms);
     log_info(f->upstream->log_prefix, "%s: %s, try %u in %u ms from byte %llu", f->label, text,

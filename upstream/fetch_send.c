@@ -173,6 +173,8 @@ enum fetch_step fetch_send(struct fetch *f)
     size_t n_lines = 2;
     char range[64];
 
+    if (upstream_is_offline(f->upstream))
+        return fetch_finish(f, FETCH_UNAVAILABLE, "not asked, this mirror is offline");
     if (!is_let_through(f))
         return fetch_finish(f, FETCH_UNAVAILABLE, "not asked after repeated failures");
     if (range_line(f, range, sizeof(range)))

@@ -48,3 +48,27 @@ void quota_note(struct quota *q, struct slice limit, struct slice remaining, str
         q->source[n] = '\0';
     }
 }
+
+bool quota_floor_parse(struct slice text, struct quota_floor *out)
+{
+    struct slice digits = slice_trim(text);
+    bool is_percent = slice_ends(digits, SLICE("%"));
+    uint64_t n;
+
+    digits.len -= is_percent;
+    if (!slice_to_u64(digits, &n) || n > (is_percent ? 100 : INT64_MAX))
+        return false;
+    *out = (struct quota_floor){(int64_t)n, is_percent};
+    return true;
+}
+
+bool quota_is_low(const struct quota *q, const struct quota_floor *floor, uint64_t age_ms)
+{
+    bool is_over = q->window_s >= 0 && age_ms / 1000 >= (uint64_t)q->window_s;
+
+    if (q->limit < 0 || q->remaining < 0 || is_over)
+        return false;
+    if (floor->is_percent)
+        return (double)q->remaining * 100 < (double)q->limit * (double)floor->number;
+    return q->remaining < floor->number;
+}

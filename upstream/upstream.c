@@ -273,6 +273,7 @@ void upstream_note_quota(struct upstream *u, const struct http_call *call)
         return;
     pthread_mutex_lock(&u->lock);
     quota_note(&u->quota, limit, remaining, source);
+    u->quota_at_ms = clock_mono_ms();
     pthread_mutex_unlock(&u->lock);
 }
 
@@ -319,6 +320,26 @@ void upstream_note_credentials(struct upstream *u, bool are_refused)
         log_info(u->log_prefix, "accepts the configured credentials again");
 }
 
+void upstream_set_quota_floor(struct upstream *u, const struct quota_floor *floor)
+{
+    pthread_mutex_lock(&u->lock);
+    u->quota_floor = *floor;
+    pthread_mutex_unlock(&u->lock);
+}
+
+static bool is_low_locked(const struct upstream *u)
+{
+    return quota_is_low(&u->quota, &u->quota_floor, clock_mono_ms() - u->quota_at_ms);
+}
+
+bool upstream_is_low(struct upstream *u)
+{
+    pthread_mutex_lock(&u->lock);
+    bool is_low = is_low_locked(u);
+    pthread_mutex_unlock(&u->lock);
+    return is_low;
+}
+
 void upstream_look(struct upstream *u, struct upstream_state *out)
 {
     out->name = u->name;
@@ -329,7 +350,18 @@ void upstream_look(struct upstream *u, struct upstream_state *out)
     out->are_credentials_refused = u->are_credentials_refused;
     out->quota_limit = u->quota.limit;
     out->quota_remaining = u->quota.remaining;
+    out->is_quota_low = is_low_locked(u);
     pthread_mutex_unlock(&u->lock);
+}
+
+void upstream_set_offline_flag(struct upstream *u, const atomic_bool *is_offline)
+{
+    u->is_offline = is_offline;
+}
+
+bool upstream_is_offline(const struct upstream *u)
+{
+    return u->is_offline && atomic_load(u->is_offline);
 }
 
 static char *pull_scope(const char *repo)

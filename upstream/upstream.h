@@ -14,6 +14,7 @@
 #ifndef UPSTREAM_UPSTREAM_H
 #define UPSTREAM_UPSTREAM_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,6 +22,7 @@
 #include "base/error.h"
 #include "base/strbuf.h"
 
+struct quota_floor;
 struct upstream;
 
 /* Strings are copied. Times in milliseconds. */
@@ -51,10 +53,17 @@ void upstream_unref(struct upstream **u);
 /* Before the first fetch; takes a reference. */
 void upstream_set_fallback(struct upstream *u, struct upstream *fallback);
 
+/* Before the first fetch. While this is true, it is asked for nothing, not even a token: fetches
+ * end FETCH_UNAVAILABLE at once. It outlives the upstream. */
+void upstream_set_offline_flag(struct upstream *u, const atomic_bool *is_offline);
+
 /* "registry-1.docker.io" or "host:port"; for logs and metrics. */
 const char *upstream_name(const struct upstream *u);
 /* docker.io and its aliases: one-component repository names get "library/". */
 bool upstream_is_docker_hub(const struct upstream *u);
+/* Where its quota is low (upstream/quota.h); at first never. Both from any thread. */
+void upstream_set_quota_floor(struct upstream *u, const struct quota_floor *floor);
+bool upstream_is_low(struct upstream *u);
 /* {"name":…,"breaker":"closed|open|half-open","ratelimit":{…},…} for the admin listing. */
 void upstream_print_json(struct upstream *u, struct strbuf *out);
 
@@ -65,6 +74,7 @@ struct upstream_state {
     bool is_resting;      /* not asked, because of failures in a row or a 429 */
     bool are_credentials_refused;
     int64_t quota_limit, quota_remaining; /* -1: never told */
+    bool is_quota_low;
 };
 
 void upstream_look(struct upstream *u, struct upstream_state *out);

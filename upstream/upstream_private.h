@@ -39,6 +39,7 @@ struct upstream {
     char *ca_file;
     char **realms;                 /* NULL-terminated */
     struct upstream_config limits; /* only the numbers and tls_verify */
+    const atomic_bool *is_offline; /* NULL: never */
     struct token_cache *tokens;    /* has its own lock */
     struct upstream *fallback;     /* counted; or NULL */
     bool has_siblings;             /* it has a fallback, or is one */
@@ -46,6 +47,8 @@ struct upstream {
     pthread_mutex_t lock; /* guards all below */
     struct breaker breaker;
     struct quota quota;
+    uint64_t quota_at_ms; /* when it was told */
+    struct quota_floor quota_floor;
     struct known_auth auth;
     uint64_t throttled_until_ms; /* by a 429; heeded where there are siblings */
     bool are_credentials_refused;
@@ -58,6 +61,8 @@ enum breaker_pass upstream_ask_breaker(struct upstream *u);
 void upstream_note_success(struct upstream *u);
 void upstream_note_failure(struct upstream *u);
 void upstream_give_up_probe(struct upstream *u);
+/* It is not to be asked for anything. */
+bool upstream_is_offline(const struct upstream *u);
 /* Had better be left alone now: its breaker is open, or it throttles us and there are other URLs.
  * *throttled_s (may be NULL): for how long it throttles us yet; -1 when that is not the reason. */
 bool upstream_is_resting(struct upstream *u, int *throttled_s);

@@ -40,6 +40,7 @@ static struct {
     uint64_t size;
     bool no_ranges; /* answers 200 to everything */
     bool no_size;   /* tells no length */
+    bool is_low;    /* little is left of its limit */
     enum fetch_outcome outcome;
     uint64_t hold_at; /* sends nothing behind this until hold_at is moved */
     char log[LOG_MAX][48];
@@ -64,6 +65,12 @@ struct upstream *upstream_ref(struct upstream *u)
 void upstream_unref(struct upstream **u)
 {
     *u = NULL;
+}
+
+bool upstream_is_low(struct upstream *u)
+{
+    assert_ptr_equal(u, &site);
+    return site.is_low;
 }
 
 static void finish(struct fetch *f, enum fetch_outcome outcome)
@@ -303,7 +310,7 @@ static int set_up(void **state)
     settings = API_SETTINGS_DEFAULT;
     site.content = content;
     site.size = SIZE;
-    site.no_ranges = site.no_size = false;
+    site.no_ranges = site.no_size = site.is_low = false;
     site.outcome = FETCH_OK;
     site.hold_at = UINT64_MAX;
     site.n_log = 0;
@@ -528,6 +535,31 @@ static void test_stops_below_its_share_and_resumes(void **state)
     assert_int_equal(site.n_sent, SIZE);
 }
 
+/* Little is left of the limit: nothing is fetched that no client waits for. */
+static void test_saves(void **state)
+{
+    struct client c = {.leave_at = 1};
+
+    (void)state;
+    site.is_low = true;
+    read_part(0, 0, 4 * MIB);
+    wait_ended();
+    assert_false(is_kept());
+    assert_int_equal(site.n_sent, 4 * MIB);
+    site.hold_at = 5 * MIB;
+    client_start(&c, 0, 4 * MIB, END);
+    expect(&c, 0);
+    wait_ended();
+    assert_false(is_kept());
+    assert_true(site.n_sent <= 5 * MIB);
+    site.hold_at = UINT64_MAX;
+    site.is_low = false;
+    read_part(0, 0, MIB);
+    wait_ended();
+    assert_true(is_kept());
+    assert_int_equal(site.n_sent, SIZE);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
@@ -544,6 +576,7 @@ int main(void)
         TEST(test_ends_too_early),
         TEST(test_goes_on_without_clients),
         TEST(test_stops_below_its_share_and_resumes),
+        TEST(test_saves),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

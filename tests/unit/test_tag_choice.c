@@ -10,7 +10,10 @@
 #define ABSENT TAG_CHOICE_ABSENT
 #define ASK TAG_CHOICE_ASK
 
-/* What the upstream's half is, at a time of 1000 with a TTL of 100 and a negative one of 10. */
+#define GRACE TAG_CHOICE_GRACE
+
+/* What the upstream's half is, at a time of 1000 with a TTL of 100, a negative one of 10, no grace
+ * and an endless keep. */
 enum half { NONE, FRESH, OLD, FUTURE, GONE, LONG_GONE };
 
 static const struct {
@@ -48,22 +51,23 @@ static void test_choices(void **state)
                                     .checked_at_s = half == NONE ? 0 : CHECKED_AT[half]};
         for (int rule = 0; rule < PRECEDENCE_MAX; rule++) {
             struct tag_view v = {.rule = (enum precedence)rule,
-                                 .has_upstream = true,
+                                 .can_ask = true,
                                  .now_s = 1000,
-                                 .ttl_s = 100,
+                                 .freshness = {100, 0, FRESHNESS_FOR_EVER},
                                  .negative_ttl_s = 10};
             print_message("case %zu, %s\n", i, precedence_name(v.rule));
             assert_int_equal(tag_choice_of(&v, &record), CASES[i].choices[rule]);
-            v.has_upstream = false;
+            assert_int_equal(tag_choice_fallback(&v, &record), CASES[i].alone[rule]);
+            v.can_ask = false;
             assert_int_equal(tag_choice_of(&v, &record), CASES[i].alone[rule]);
-            assert_int_equal(tag_choice_fallback(v.rule, &record), CASES[i].alone[rule]);
+            assert_int_equal(tag_choice_fallback(&v, &record), CASES[i].alone[rule]);
         }
     }
 }
 
 static void test_nothing(void **state)
 {
-    struct tag_view v = {.rule = PRECEDENCE_LOCAL_FIRST, .has_upstream = true};
+    struct tag_view v = {.rule = PRECEDENCE_LOCAL_FIRST, .can_ask = true};
 
     (void)state;
     assert_int_equal(tag_choice_of(&v, NULL), ASK);
@@ -73,11 +77,80 @@ static void test_nothing(void **state)
     assert_int_equal(tag_choice_of(&v, NULL), ABSENT);
 }
 
+/* A mirrored half of some age, and what is done about it: while the upstream answers, when it
+ * fails, and when it may not be asked. */
+static void test_ages(void **state)
+{
+    static const struct {
+        int64_t age_s;
+        struct freshness f;
+        enum tag_choice asked, failed, alone;
+    } AGES[] = {
+        {0, {100, 50, 200}, MIRRORED, MIRRORED, MIRRORED},
+        {99, {100, 50, 200}, MIRRORED, MIRRORED, MIRRORED},
+        {100, {100, 50, 200}, GRACE, MIRRORED, MIRRORED},
+        {149, {100, 50, 200}, GRACE, MIRRORED, MIRRORED},
+        {150, {100, 50, 200}, ASK, MIRRORED, MIRRORED},
+        {299, {100, 50, 200}, ASK, MIRRORED, MIRRORED},
+        {300, {100, 50, 200}, ASK, ABSENT, MIRRORED},
+        {100000, {100, 50, 200}, ASK, ABSENT, MIRRORED},
+        {100000, {100, 50, FRESHNESS_FOR_EVER}, ASK, MIRRORED, MIRRORED},
+        /* Without grace, without keep, without ttl. */
+        {100, {100, 0, 200}, ASK, MIRRORED, MIRRORED},
+        {100, {100, 0, 0}, ASK, ABSENT, MIRRORED},
+        {99, {100, 0, 0}, MIRRORED, MIRRORED, MIRRORED},
+        {0, {0, 0, 200}, ASK, MIRRORED, MIRRORED},
+        {0, {0, 50, 200}, GRACE, MIRRORED, MIRRORED},
+        {0, {0, 0, 0}, ASK, ABSENT, MIRRORED},
+        /* A grace beyond the keep: served while the upstream has not been heard of. */
+        {120, {100, 50, 10}, GRACE, ABSENT, MIRRORED},
+        /* From the future: of unknown age. */
+        {-1, {100, 50, 200}, ASK, MIRRORED, MIRRORED},
+        {-86400, {100, 50, 0}, ASK, MIRRORED, MIRRORED},
+        /* A year later. */
+        {31536000, {172800, 0, FRESHNESS_FOR_EVER}, ASK, MIRRORED, MIRRORED},
+        {31536000, {INT64_MAX, INT64_MAX, INT64_MAX}, MIRRORED, MIRRORED, MIRRORED},
+        {31536000, {100, INT64_MAX, 0}, GRACE, ABSENT, MIRRORED},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(AGES) / sizeof(AGES[0]); i++) {
+        struct tag_record record = {.mirrored = TAG_MIRRORED, .checked_at_s = 1700000000};
+        struct tag_view v = {.rule = PRECEDENCE_LOCAL_FIRST,
+                             .can_ask = true,
+                             .now_s = record.checked_at_s + AGES[i].age_s,
+                             .freshness = AGES[i].f,
+                             .negative_ttl_s = 10};
+        print_message("age %zu\n", i);
+        for (int rule = 0; rule < PRECEDENCE_MAX; rule++) {
+            bool is_hidden = rule == PRECEDENCE_LOCAL_ONLY;
+            v.rule = (enum precedence)rule;
+            v.can_ask = true;
+            assert_int_equal(tag_choice_of(&v, &record), is_hidden ? ABSENT : AGES[i].asked);
+            assert_int_equal(tag_choice_fallback(&v, &record), is_hidden ? ABSENT : AGES[i].failed);
+            v.can_ask = false;
+            assert_int_equal(tag_choice_of(&v, &record), is_hidden ? ABSENT : AGES[i].alone);
+        }
+        /* What was pushed beside it has no age. */
+        record.is_pushed = true;
+        v.rule = PRECEDENCE_LOCAL_FIRST;
+        v.can_ask = true;
+        assert_int_equal(tag_choice_of(&v, &record), PUSHED);
+        v.rule = PRECEDENCE_UPSTREAM_FIRST;
+        assert_int_equal(tag_choice_of(&v, &record), AGES[i].asked);
+        assert_int_equal(tag_choice_fallback(&v, &record),
+                         AGES[i].failed == ABSENT ? PUSHED : MIRRORED);
+        int64_t left_s = AGES[i].age_s < 0 ? 0 : AGES[i].f.ttl_s - AGES[i].age_s;
+        assert_int_equal(tag_choice_ttl_left_s(&v, record.checked_at_s), left_s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_choices),
         cmocka_unit_test(test_nothing),
+        cmocka_unit_test(test_ages),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

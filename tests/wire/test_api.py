@@ -354,7 +354,7 @@ def test_stale_tag_when_the_upstream_fails(make_mirror, fake, image):
 
 def test_tag_is_gone_upstream(make_mirror, fake, image):
     """The upstream says so: it is gone here too, as a tag; the digest still works."""
-    mirror = make_mirror(fake, MIRROR_TAGS_CACHE_TTL="0")
+    mirror = make_mirror(fake, MIRROR_TAGS_CACHE_TTL="0", MIRROR_GONE_CONFIRM="0")
     mirror.get(manifest_path("latest"))
     del fake.tags["library/test", "latest"]
     assert mirror.get(manifest_path("latest")).status == 404
@@ -409,7 +409,8 @@ def test_breaker(make_mirror, fake, image):
         assert time.monotonic() - begin < 0.5
     assert len(fake.requests) - n <= 3
     fake.behave_well()
-    wait_until(lambda: mirror.get(manifest_path("latest"))["cache-status"].find("stale") < 0, "it closes again")
+    wait_until(lambda: mirror.get(manifest_path("latest"))["cache-status"].find("detail=stale") < 0,
+               "it closes again")
     assert mirror.metric("mirrord_upstream_breaker_open") == 0
 
 

@@ -55,7 +55,8 @@ def test_another_repository_is_confirmed_once(mirror, fake):
     assert mirror.get(blob_path(digest, SECOND), fields=[("Range", "bytes=5-9")]).status == 206
 
 
-def test_another_repository_is_denied(mirror, fake):
+def test_another_repository_is_denied(make_mirror, fake):
+    mirror = make_mirror(fake, MIRROR_NEGATIVE_TTL_BLOBS="0")
     digest = pulled(mirror, fake)
     fake.always("/%s/" % SECOND, ABSENT)
     for method in ("GET", "HEAD", "GET"):
@@ -187,7 +188,7 @@ def test_running_fill_of_another_repository(mirror, fake):
 
 def test_partial_file_of_another_repository(make_mirror, fake):
     """What came through one repository before is not shown through another that the upstream denies."""
-    mirror = make_mirror(fake, FILL_CONTINUE="100")
+    mirror = make_mirror(fake, FILL_CONTINUE="100", MIRROR_NEGATIVE_TTL_BLOBS="0")
     digest = fake.add_blob(BODY)
     fake.script("/%s/" % FIRST, faults.stall(200000))
     client = mirror.client()

@@ -188,7 +188,7 @@ def test_who_may_push(make_mirror, fake, rule):
 def test_upstream_first_follows_the_upstream(make_mirror, fake):
     """With TTL and revalidation; when it is away its half is served, stale; when it has none any more, ours."""
     mirror = make_mirror(fake, MIRROR_TAGS_CACHE_TTL="0", MIRROR_NEGATIVE_TTL="0", MIRROR_STALE_RETRY="0",
-                         MIRROR_PRECEDENCE="*=upstream-first")
+                         MIRROR_PRECEDENCE="*=upstream-first", MIRROR_GONE_CONFIRM="0")
     by_http(mirror, OURS, "latest")
     check(mirror, OURS, "pushed")
     fake.add_image(THEIRS, REPOSITORY, "latest")

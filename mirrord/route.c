@@ -91,7 +91,7 @@ static void read_path(struct slice path, struct route *out)
     static const struct slice V2 = {"/v2/", 4};
     size_t base_len = find_v2(path);
 
-    if (base_len > 0 && base_len < path.len) {
+    if (base_len > 0 && base_len < path.len && path.ptr[0] == '/') {
         out->base = (struct slice){path.ptr, base_len};
         path = (struct slice){path.ptr + base_len, path.len - base_len};
     }

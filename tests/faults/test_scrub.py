@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from lib import rawhttp
+from lib import faults, rawhttp
 from lib.images import noise, simple
 from lib.mirror import binary
 from lib.pushing import Pusher
@@ -160,6 +160,69 @@ def test_refetched_by_the_next_client(make_mirror, fake):
     fake.listen()
     wait_until(lambda: mirror.blob(digest).body == data, "the next client gets it")
     mirror.wait_kept(digest)
+
+
+def keep_and_damage(mirror, fake, n):
+    """So many mirrored blobs that are damaged now, of an upstream that was asked for a manifest, too."""
+    image = simple(32)
+    fake.add_image(image, "library/test", "v1")
+    bodies = {fake.add_blob(data): data for data in (noise(40_000, 320 + k) for k in range(n))}
+    assert mirror.get("/v2/library/test/manifests/v1").status == 200
+    mirror.wait_kept(image.digest)
+    for digest, data in bodies.items():
+        assert mirror.blob(digest).body == data
+        mirror.wait_kept(digest)
+        flip(mirror.blob_file(digest))
+    return bodies
+
+
+def offline(mirror, value):
+    assert post(mirror, "/offline?value=" + value).status == 200
+
+
+def test_not_refetched_offline(make_mirror, fake):
+    """Damaged ones go as ever; nobody is asked for them until a client wants them and may have them."""
+    mirror = make_mirror(fake, **ASKED)
+    bodies = keep_and_damage(mirror, fake, 3)
+    offline(mirror, "true")
+    n_before, n_connections = len(fake.requests), fake.n_connections
+    found = scrub(mirror)
+    assert (found["damaged"], found["removed"], found["refetched"]) == (3, 3, 0), found
+    assert scrub(mirror)["damaged"] == 0
+    assert [mirror.blob(digest).status for digest in bodies] == [404] * 3
+    assert (len(fake.requests), fake.n_connections) == (n_before, n_connections)
+    offline(mirror, "setting")
+    assert [mirror.blob(digest).body for digest in bodies] == list(bodies.values())
+
+
+def test_offline_empties_the_queue(make_mirror, fake):
+    """What waits to be fetched again when the mirror goes offline is not asked for, now or later."""
+    mirror = make_mirror(fake, **ASKED)
+    bodies = keep_and_damage(mirror, fake, 4)
+    n_before = fake.count("/blobs/")
+    think = threading.Event()
+    fake.always("/blobs/", faults.hold(think))
+    assert scrub(mirror)["refetched"] == 4
+    fake.wait_requests(n_before + 1, "/blobs/")
+    offline(mirror, "true")
+    think.set()
+    wait_until(lambda: mirror.log().count("is left to the next client") == 3, "the others are given up")
+    offline(mirror, "setting")
+    assert scrub(mirror)["refetched"] == 0
+    assert fake.count("/blobs/") == n_before + 1
+    assert [mirror.blob(digest).body for digest in bodies] == list(bodies.values())
+
+
+def test_not_refetched_below_the_floor(make_mirror, fake):
+    """What is left of the upstream's limit is for clients who wait."""
+    mirror = make_mirror(fake, **ASKED, MIRROR_QUOTA_FLOOR="10%")
+    fake.extra_fields = [("ratelimit-limit", "100;w=21600"), ("ratelimit-remaining", "9;w=21600")]
+    bodies = keep_and_damage(mirror, fake, 2)
+    n_before = len(fake.requests)
+    found = scrub(mirror)
+    assert (found["damaged"], found["removed"], found["refetched"]) == (2, 2, 0), found
+    assert len(fake.requests) == n_before
+    assert [mirror.blob(digest).body for digest in bodies] == list(bodies.values())
 
 
 # --- pushed --------------------------------------------------------------------------------------

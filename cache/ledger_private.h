@@ -151,8 +151,11 @@ bool ledger_put_tag(struct ledger *l, int64_t repo, struct slice tag, bool is_pu
 void ledger_put_used(struct ledger *l, const struct digest *d, int64_t at_s);
 void ledger_apply(struct ledger *l, const struct ledger_note *n);
 void ledger_put_pin(struct ledger *l, struct slice repo, struct slice reference);
-/* Reads what this manifest references off its blob. 0; -ENOENT; -EBADMSG: damaged; … */
+/* Reads what this manifest references off its blob. 0; -ENOENT; -EBADMSG: damaged, here or moved
+ * aside; … */
 int ledger_read_manifest(struct ledger *l, int64_t blob, const struct digest *d, bool is_pushed);
+/* It counts as pushed, and what it references has not been read. */
+bool ledger_is_unread(struct ledger *l, int64_t blob);
 /* A revision of the repository references it. */
 bool ledger_is_held(struct ledger *l, int64_t blob, int64_t repo);
 bool ledger_is_pinned(struct ledger *l, int64_t blob, int64_t repo);

@@ -252,6 +252,18 @@ static void read_references(struct ledger *l, int64_t manifest, struct slice bod
     digest_search_feed(&search, body.ptr, body.len);
 }
 
+/* What the scrub has moved aside because it is damaged is not absent: nobody knows what it
+ * references, and it may come back. */
+static bool is_moved_away(const struct ledger *l, const struct digest *d)
+{
+    struct stat st;
+    char *aside = layout_damaged(l->layout, d);
+    bool is_there = stat(aside, &st) == 0;
+
+    free(aside);
+    return is_there;
+}
+
 int ledger_read_manifest(struct ledger *l, int64_t blob, const struct digest *d, bool is_pushed)
 {
     struct blob_row row = row_of(l, blob);
@@ -276,7 +288,16 @@ int ledger_read_manifest(struct ledger *l, int64_t blob, const struct digest *d,
             spread_pushed(l, blob);
     }
     strbuf_fini(&body);
-    return rc == -ENOTDIR ? -ENOENT : rc;
+    if (rc == -ENOTDIR)
+        rc = -ENOENT;
+    return rc == -ENOENT && is_moved_away(l, d) ? -EBADMSG : rc;
+}
+
+bool ledger_is_unread(struct ledger *l, int64_t blob)
+{
+    struct blob_row row = row_of(l, blob);
+
+    return row.is_pushed && row.read == 0;
 }
 
 bool ledger_is_held(struct ledger *l, int64_t blob, int64_t repo)

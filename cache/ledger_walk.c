@@ -148,6 +148,24 @@ static bool blobs_turn(struct ledger *l)
     return true;
 }
 
+/* Of a manifest that counts as pushed: nothing goes while nobody knows what it keeps. */
+static void need_references(struct ledger *l, int64_t blob, const struct digest *d,
+                            const char *repo)
+{
+    char text[DIGEST_TEXT_SIZE];
+    struct error err;
+    int rc = ledger_read_manifest(l, blob, d, true);
+
+    if (rc == 0 || rc == -ENOENT)
+        return;
+    digest_format(d, text);
+    if (rc == -EBADMSG)
+        error_set(&err, rc, "manifest %s of %s is damaged: restore or delete it", text, repo);
+    else
+        error_sys(&err, rc, "read manifest %s of %s", text, repo);
+    fail(&l->walk, &err);
+}
+
 static void see_link(struct ledger *l, const struct link_walk_item *item)
 {
     struct link_name name = {item->kind, slice_of(item->repo), &item->digest};
@@ -170,13 +188,8 @@ static void see_link(struct ledger *l, const struct link_walk_item *item)
     if (item->kind != LINK_REVISION || !origin.is_pushed)
         return;
     int64_t blob = ledger_blob(l, &item->digest, 0, false);
-    rc = blob != 0 ? ledger_read_manifest(l, blob, &item->digest, true) : 0;
-    if (rc == -EBADMSG)
-        error_set(&err, rc, "manifest %s of %s is damaged: restore or delete it", text, item->repo);
-    else if (rc < 0)
-        error_sys(&err, rc, "read manifest %s of %s", text, item->repo);
-    if (rc < 0 && rc != -ENOENT)
-        fail(&l->walk, &err);
+    if (blob != 0)
+        need_references(l, blob, &item->digest, item->repo);
 }
 
 static bool links_turn(struct ledger *l)
@@ -326,6 +339,8 @@ static size_t read_link_rows(struct ledger *l, struct row rows[ROWS_AT_ONCE])
     return n;
 }
 
+/* By now all is known that makes a mirrored manifest count as pushed: an index that was pushed, and
+ * may have been seen after its children. */
 static bool rows_link_turn(struct ledger *l)
 {
     struct row rows[ROWS_AT_ONCE];
@@ -339,6 +354,8 @@ static bool rows_link_turn(struct ledger *l)
                                           : layout_layer_link(l->layout, repo, &rows[i].digest));
         if (is_lost)
             ledger_drop_link(l, kind, rows[i].c, rows[i].a);
+        else if (kind == LINK_REVISION && ledger_is_unread(l, rows[i].a))
+            need_references(l, rows[i].a, &rows[i].digest, rows[i].repo);
         note_mended(l, is_lost);
     }
     free_rows(rows, n);

@@ -55,6 +55,7 @@ struct links {
     struct news *news;              /* NULL: nobody to tell */
     struct storage_lock *lock_file; /* NULL: not to be had */
     struct doubts doubts;
+    struct doubts removals; /* counts those that were removed; under the stripe */
     /* Held over work on a link's files and its place in memory, so that both say the same after
      * any mix of adding, loading and removing. Pool threads only. */
     pthread_mutex_t stripes[N_STRIPES];
@@ -70,6 +71,7 @@ struct story {
     enum link_kind kind;
     struct digest digest;
     struct origin origin;
+    uint32_t n_removals; /* when it was noted */
     int rc;
     link_load_fn loaded;
     void *arg;
@@ -336,8 +338,17 @@ int links_load_now(struct links *ls, enum link_kind kind, struct slice repo, con
 }
 
 /* Into the storage, then into memory. */
+uint32_t links_removals(struct links *ls, enum link_kind kind, struct slice repo,
+                        const struct digest *d)
+{
+    struct link_name name = {kind, repo, d};
+
+    return doubts_now(&ls->removals, hash_of(&name));
+}
+
+/* since: not when it was removed since then; NULL: whatever was. */
 static int add_now(struct links *ls, const struct link_name *name, const struct origin *origin,
-                   struct slice media_type, struct error *err)
+                   struct slice media_type, const uint32_t *since, struct error *err)
 {
     struct origin now = *origin;
     uint32_t doubts = doubts_of(ls, name);
@@ -345,7 +356,9 @@ static int add_now(struct links *ls, const struct link_name *name, const struct 
     if (!layout_repo_is_valid(name->repo))
         return error_set(err, -EINVAL, "repository name not usable");
     begin_change(ls, name);
-    int rc = link_file_add(ls->layout, name, media_type, &now, err);
+    bool is_removed = since && *since != doubts_now(&ls->removals, hash_of(name));
+    int rc = is_removed ? error_set(err, -ECANCELED, "it was removed meanwhile")
+                        : link_file_add(ls->layout, name, media_type, &now, err);
     if (rc == 0) {
         remember(ls, name, &now, doubts, true);
         ledger_note_link(ls->ledger, name->kind, name->repo, name->digest, &now);
@@ -366,7 +379,7 @@ int links_add_layer_now(struct links *ls, struct slice repo, const struct digest
     /* What a mirrored manifest references is known already when it comes again. */
     if (!origin->is_pushed && links_find_origin(ls, LINK_LAYER, repo, d, &known))
         return 0;
-    return add_now(ls, &name, origin, SLICE_NONE, err);
+    return add_now(ls, &name, origin, SLICE_NONE, NULL, err);
 }
 
 int links_add_revision_now(struct links *ls, struct slice repo, const struct digest *d,
@@ -374,7 +387,15 @@ int links_add_revision_now(struct links *ls, struct slice repo, const struct dig
 {
     struct link_name name = {LINK_REVISION, repo, d};
 
-    return add_now(ls, &name, origin, media_type, err);
+    return add_now(ls, &name, origin, media_type, NULL, err);
+}
+
+int links_keep_revision_now(struct links *ls, struct slice repo, const struct digest *d,
+                            const struct link_kept *kept, struct error *err)
+{
+    struct link_name name = {LINK_REVISION, repo, d};
+
+    return add_now(ls, &name, &kept->origin, kept->media_type, &kept->n_removals, err);
 }
 
 int links_remove_now(struct links *ls, enum link_kind kind, struct slice repo,
@@ -384,8 +405,15 @@ int links_remove_now(struct links *ls, enum link_kind kind, struct slice repo,
 
     if (!layout_repo_is_valid(repo))
         return -ENOENT;
+    struct origin known;
     begin_change(ls, &name);
+    /* What was noted and is on its way to the storage is here for those who ask; it turns back. */
+    bool is_noted = links_find_origin(ls, kind, repo, d, &known);
     int rc = link_file_remove(ls->layout, &name, DISK_DURABLE, err);
+    if (rc == -ENOENT && is_noted)
+        rc = 0;
+    if (rc == 0)
+        doubts_raise(&ls->removals, hash_of(&name));
     if (rc == 0 || rc == -ENOENT)
         ledger_note_link_gone(ls->ledger, kind, repo, d);
     /* Whatever happened: the storage is asked next time. */
@@ -479,7 +507,8 @@ static void do_add(struct errand *e)
     struct error err;
 
     digest_format(&s->digest, digest);
-    if (add_now(s->links, &name, &s->origin, SLICE_NONE, &err) < 0)
+    int rc = add_now(s->links, &name, &s->origin, SLICE_NONE, &s->n_removals, &err);
+    if (rc < 0 && rc != -ECANCELED)
         log_warning("store", "%s not linked into %.*s: %s", digest, SLICE_ARG(name.repo), err.text);
     free(s);
 }
@@ -510,6 +539,7 @@ void links_add(struct links *ls, struct slice repo, const struct digest *d, cons
     struct story *s = story_new(ls, LINK_LAYER, repo, d);
     struct link_name name = {LINK_LAYER, repo, d};
     s->origin = mirrored_now(upstream);
+    s->n_removals = links_removals(ls, LINK_LAYER, repo, d);
     remember(ls, &name, &s->origin, doubts_of(ls, &name), false);
     errand_submit(ls->errands, &s->errand, do_add, NULL);
 }

@@ -51,6 +51,19 @@ int links_add_layer_now(struct links *ls, struct slice repo, const struct digest
 /* The same for a manifest revision, durable whoever brought it; its record tells the media type. */
 int links_add_revision_now(struct links *ls, struct slice repo, const struct digest *d,
                            const struct origin *origin, struct slice media_type, struct error *err);
+/* A mirrored revision that was noted (links_note) when links_removals was n_removals. */
+struct link_kept {
+    struct origin origin;
+    struct slice media_type;
+    uint32_t n_removals;
+};
+/* Changes when this link is removed by links_remove_now, and now and then when another one is. Any
+ * thread. */
+uint32_t links_removals(struct links *ls, enum link_kind kind, struct slice repo,
+                        const struct digest *d);
+/* Adds it; -ECANCELED when it has been removed meanwhile: it stays so. Pool threads. */
+int links_keep_revision_now(struct links *ls, struct slice repo, const struct digest *d,
+                            const struct link_kept *kept, struct error *err);
 /* Any worker: a mirrored layer link, at once in memory and off the loop in the storage. A failure
  * is logged only. */
 void links_add(struct links *ls, struct slice repo, const struct digest *d, const char *upstream);
@@ -58,7 +71,8 @@ void links_add(struct links *ls, struct slice repo, const struct digest *d, cons
  * right after the answer that caused it finds it. */
 void links_note(struct links *ls, enum link_kind kind, struct slice repo, const struct digest *d,
                 const char *upstream);
-/* Pool threads. Durable. 0, -ENOENT when there was none, or another negative errno. */
+/* Pool threads. Durable. 0, -ENOENT when there was none, not even one that is about to be added; or
+ * another negative errno. */
 int links_remove_now(struct links *ls, enum link_kind kind, struct slice repo,
                      const struct digest *d, struct error *err);
 

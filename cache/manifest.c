@@ -64,6 +64,7 @@ struct story {
     char *body; /* from the shared cache; NULL: none */
     size_t n_body;
     struct origin origin; /* of one being kept */
+    uint32_t n_removals;  /* the same: when it was noted */
     int rc;
     manifest_load_fn loaded;
     manifest_kept_fn kept;
@@ -459,16 +460,23 @@ static int put_blob(struct manifests *ms, const struct manifest *m, struct error
     return store_put_now(ms->tools.store, &m->digest, m->body.ptr, m->body.len, err);
 }
 
-/* The link comes last: it says that the rest is there. */
+/* The link comes last: it says that the rest is there. since: of a mirrored one; see
+ * links_keep_revision_now. */
 static int put_now(struct manifests *ms, struct slice repo, const struct manifest *m,
-                   const struct origin *origin, struct error *err)
+                   const struct origin *origin, const uint32_t *since, struct error *err)
 {
+    struct links *ls = ms->tools.links;
+
     if (!layout_repo_is_valid(repo))
         return error_set(err, -EINVAL, "repository name not usable");
     unsigned hold = vouch_hold(ms->tools.vouches);
     int rc = put_blob(ms, m, err);
-    if (rc == 0)
-        rc = links_add_revision_now(ms->tools.links, repo, &m->digest, origin, m->media_type, err);
+    if (rc == 0 && since) {
+        struct link_kept kept = {*origin, m->media_type, *since};
+        rc = links_keep_revision_now(ls, repo, &m->digest, &kept, err);
+    } else if (rc == 0) {
+        rc = links_add_revision_now(ls, repo, &m->digest, origin, m->media_type, err);
+    }
     vouch_release(ms->tools.vouches, hold);
     return rc;
 }
@@ -476,7 +484,7 @@ static int put_now(struct manifests *ms, struct slice repo, const struct manifes
 int manifests_put_now(struct manifests *ms, struct slice repo, struct manifest *m,
                       const struct origin *origin, struct error *err)
 {
-    int rc = put_now(ms, repo, m, origin, err);
+    int rc = put_now(ms, repo, m, origin, NULL, err);
 
     if (rc == 0)
         remember(ms, m);
@@ -516,10 +524,10 @@ static void do_keep(struct errand *e)
     struct story *s = (struct story *)e;
     struct error err;
 
-    s->rc = put_now(s->manifests, slice_of(s->repo), s->manifest, &s->origin, &err);
+    s->rc = put_now(s->manifests, slice_of(s->repo), s->manifest, &s->origin, &s->n_removals, &err);
     if (s->rc == 0)
         link_references(s);
-    else
+    else if (s->rc != -ECANCELED)
         log_error("store", "manifest not kept: %s", err.text);
     if (!e->done)
         story_free(s);
@@ -542,6 +550,7 @@ void manifests_keep(struct manifests *ms, struct slice repo, struct manifest *m,
     s->origin =
         (struct origin){.upstream = origin_upstream(slice_of(upstream)), .at_s = clock_wall_s()};
     s->kept = done;
+    s->n_removals = links_removals(ms->tools.links, LINK_REVISION, repo, &m->digest);
     struct meta_facts facts = {m->body.len, m->media_type};
     manifests_note_facts(ms, &m->digest, &facts);
     share_body(ms, m);

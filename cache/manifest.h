@@ -55,7 +55,7 @@ void manifests_note_facts(struct manifests *ms, const struct digest *d,
 /* Of a mirrored one. Puts it and its link into memory at once; off the loop into the store and the
  * repository (revision link, media type), durably; then links the blobs it references into the
  * repository, so that the whole image can be read through it. done may be NULL; rc is 0 or a
- * negative errno. */
+ * negative errno, -ECANCELED when it was deleted meanwhile. */
 typedef void (*manifest_kept_fn)(void *arg, int rc);
 void manifests_keep(struct manifests *ms, struct slice repo, struct manifest *m,
                     const char *upstream, manifest_kept_fn done, void *arg);

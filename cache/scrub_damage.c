@@ -13,12 +13,13 @@
 #include "base/check.h"
 #include "base/metric.h"
 #include "cache/disk.h"
+#include "cache/ledger.h"
 #include "cache/manifest.h"
 #include "cache/names.h"
 #include "cache/quiet_file.h"
 #include "cache/scrub_check.h"
 #include "cache/scrub_private.h"
-#include "cache/store.h"
+#include "cache/store_private.h"
 #include "cache/vouch_private.h"
 
 /* --- moving away ------------------------------------------------------------------------------ */
@@ -43,6 +44,18 @@ static bool is_same(const char *path, const struct stat *st)
            now.st_size == st->st_size;
 }
 
+/* Whoever stores it again meanwhile, without the lock, may have noted that before: then it is here,
+ * and that is noted once more. */
+static void note_gone(const struct scrub_place *place, const struct digest *d, const char *path)
+{
+    struct ledger *ledger = store_ledger(place->store);
+    struct stat st;
+
+    ledger_note_blob_gone(ledger, d);
+    if (stat(path, &st) == 0)
+        ledger_note_blob(ledger, d, (uint64_t)st.st_size);
+}
+
 /* Under the lock nobody looks whether it is here; but whoever looked before may give another file
  * this name at any moment. So what was moved is looked at once more, and goes back if it is not the
  * file that was read. */
@@ -54,8 +67,10 @@ static int move_locked(const struct scrub_place *place, const struct digest *d,
     if (rename(path, aside) < 0)
         return errno == ENOENT ? 0 : -errno;
     store_forget(place->store, d);
-    if (is_same(aside, st))
+    if (is_same(aside, st)) {
+        note_gone(place, d, path);
         return 1;
+    }
     int rc = disk_publish(aside, path, NULL);
     return rc < 0 ? rc : 0;
 }
@@ -173,7 +188,11 @@ static bool take_back(const struct scrub_place *place, const struct digest *d, c
     scrub_check_free(&check);
     free(buffer);
     int fd = verdict == SCRUB_WHOLE && !place->is_dry ? open(aside, O_RDWR | O_CLOEXEC) : -1;
-    bool is_back = fd >= 0 && fsync(fd) == 0 && disk_publish(aside, path, NULL) == 0;
+    struct stat st;
+    bool is_back =
+        fd >= 0 && fsync(fd) == 0 && fstat(fd, &st) == 0 && disk_publish(aside, path, NULL) == 0;
+    if (is_back)
+        ledger_note_blob(store_ledger(place->store), d, (uint64_t)st.st_size);
     if (fd >= 0)
         close(fd);
     free(path);

@@ -57,6 +57,8 @@ static int move_away_locked(struct store *s, const struct store_removal *r, cons
     if (take_back(r, &st, away, path, err))
         return -EBUSY;
     store_remove_folder_locked(path);
+    /* Under the lock, so that whoever stores it again notes that later. */
+    ledger_note_blob_gone(store_ledger(s), r->digest);
     *r->size_out = (uint64_t)st.st_size;
     return 0;
 }
@@ -72,11 +74,8 @@ int store_remove_now(struct store *s, const struct store_removal *r, struct erro
     vouch_lock(store_vouches(s), r->digest);
     int rc = move_away_locked(s, r, path, away, err);
     vouch_unlock(store_vouches(s), r->digest);
-    if (rc == 0) {
-        ledger_note_blob_gone(store_ledger(s), r->digest);
-        if (unlink(away) < 0)
-            error_sys(err, -errno, "remove %s", away);
-    }
+    if (rc == 0 && unlink(away) < 0)
+        error_sys(err, -errno, "remove %s", away);
     free(away);
     free(path);
     return rc;

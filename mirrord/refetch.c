@@ -151,6 +151,14 @@ static void bring_manifest(struct refetch *r)
 
 /* --- all of them ------------------------------------------------------------------------------ */
 
+/* No client waits for it: what is left of the upstream's limit is for those who do. Any thread. */
+static bool may_ask(const struct refetch *r, const char *repo)
+{
+    struct slice name = slice_of(repo);
+
+    return precedence_can_ask(r->api, name, SLICE_NONE) && !api_is_saving(r->api, name);
+}
+
 static struct item *take(struct refetch *r)
 {
     pthread_mutex_lock(&r->lock);
@@ -165,14 +173,25 @@ static struct item *take(struct refetch *r)
     return it;
 }
 
+/* The upstream may have become one that is not to be asked since it was queued: then it is gone
+ * from here, too, and is not tried again. */
+static void skip(struct item **it)
+{
+    char text[DIGEST_TEXT_SIZE];
+
+    digest_format(&(*it)->digest, text);
+    log_info(PREFIX, "%s of %s is left to the next client", text, (*it)->repo);
+    item_free(it);
+}
+
 static void do_next(void *arg)
 {
     struct refetch *r = arg;
 
-    if (!r->now)
-        r->now = take(r);
-    else
+    if (r->now)
         return;
+    while ((r->now = take(r)) && !may_ask(r, r->now->repo))
+        skip(&r->now);
     if (r->now && r->now->kind == LINK_REVISION)
         bring_manifest(r);
     else if (r->now)
@@ -183,7 +202,7 @@ bool refetch_ask(void *arg, enum link_kind kind, const char *repo, const struct 
 {
     struct refetch *r = arg;
 
-    if (!precedence_can_ask(r->api, slice_of(repo), SLICE_NONE))
+    if (!may_ask(r, repo))
         return false;
     pthread_mutex_lock(&r->lock);
     bool can = !r->is_stopping && r->n < REFETCH_MAX;

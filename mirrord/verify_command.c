@@ -9,12 +9,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/pool.h"
 #include "cache/cache.h"
 #include "cache/scrub.h"
+#include "mirrord/admin_client.h"
 #include "mirrord/command.h"
 #include "mirrord/config_number.h"
 #include "mirrord/configuration.h"
@@ -29,6 +31,8 @@ struct display {
     bool is_terminal; /* standard error, which gets the bar */
     bool has_bar;     /* one stands in the present line */
     uint64_t drawn_at_ms;
+    struct digest *damaged; /* the first SCRUB_SUSPECTS_MAX of n_damaged, for a daemon */
+    size_t n_damaged;
 };
 
 /* --- what is shown ---------------------------------------------------------------------------- */
@@ -67,6 +71,15 @@ static const char *const NEWS[] = {
 };
 _Static_assert(sizeof(NEWS) / sizeof(NEWS[0]) == SCRUB_NEWS_MAX, "a word for all news");
 
+static void note_damaged(struct display *s, const struct digest *d)
+{
+    if (!s->damaged)
+        s->damaged = xcalloc(SCRUB_SUSPECTS_MAX, sizeof(s->damaged[0]));
+    if (s->n_damaged < SCRUB_SUSPECTS_MAX)
+        s->damaged[s->n_damaged] = *d;
+    s->n_damaged++;
+}
+
 static void on_news(void *arg, enum scrub_news news, const struct digest *d, const char *detail)
 {
     char text[DIGEST_TEXT_SIZE] = "-";
@@ -74,6 +87,8 @@ static void on_news(void *arg, enum scrub_news news, const struct digest *d, con
     wipe(arg);
     if (d)
         digest_format(d, text);
+    if (news == SCRUB_NEWS_DAMAGED)
+        note_damaged(arg, d);
     printf("%s %s %s\n", NEWS[news], text, detail);
     fflush(stdout);
 }
@@ -94,6 +109,62 @@ static int print_end(const struct scrub_report *r, bool is_dry)
         return EXIT_FAILURE;
     }
     return is_clean ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* --- beside a daemon -------------------------------------------------------------------------- */
+
+/* -EBUSY: it takes no more, or scrub.rate forbids it. */
+static int post(struct admin_client *client, const char *path, struct error *err)
+{
+    struct admin_answer answer;
+    int rc = admin_client_call(client, "POST", path, &answer, err);
+
+    if (rc < 0)
+        return rc;
+    if (answer.status != 202)
+        rc = error_set(err, answer.status == 409 ? -EBUSY : -EPROTO,
+                       "it answers with status %d: %.*s", answer.status, (int)answer.body.len,
+                       answer.body.ptr ? answer.body.ptr : "");
+    admin_answer_fini(&answer);
+    return rc;
+}
+
+/* One by one; what it does not take so it finds in a pass over all. */
+static int give(struct admin_client *client, const struct display *s, bool *is_pass,
+                struct error *err)
+{
+    char path[DIGEST_TEXT_SIZE + 32] = "/scrub?digest=";
+    size_t n_prefix = strlen(path);
+    int rc = 0;
+
+    CHECK(s->n_damaged > 0 && s->damaged);
+    for (size_t i = 0; i < s->n_damaged && i < SCRUB_SUSPECTS_MAX && rc == 0; i++) {
+        digest_format(&s->damaged[i], path + n_prefix);
+        rc = post(client, path, err);
+    }
+    *is_pass = rc == -EBUSY || (rc == 0 && s->n_damaged > SCRUB_SUSPECTS_MAX);
+    return *is_pass ? post(client, "/scrub", err) : rc;
+}
+
+/* The daemon looks for itself, and knows what it has open and whom to ask. */
+static void give_to_daemon(const struct config *config, const struct display *s)
+{
+    struct admin_client *client = NULL;
+    struct error err;
+    bool is_pass = false;
+
+    if (s->n_damaged == 0)
+        return;
+    int rc = admin_client_open(config, &client, &err);
+    if (rc == 0)
+        rc = give(client, s, &is_pass, &err);
+    admin_client_close(&client);
+    if (rc < 0)
+        fprintf(stderr, "mirrord verify: the daemon is not told of what is damaged: %s\n",
+                err.text);
+    else
+        fprintf(stderr, "mirrord verify: the daemon is told of %zu damaged blobs%s\n", s->n_damaged,
+                is_pass ? ", and looks at all" : "");
 }
 
 /* --- what is done ----------------------------------------------------------------------------- */
@@ -162,13 +233,16 @@ int verify_command_run(const struct command_line *line, struct config *config)
     bool has_daemon = rc == -EBUSY;
     if (has_daemon) {
         fprintf(stderr,
-                "mirrord verify: a running daemon uses %s; nothing is changed. To have it act on "
-                "what is found, send POST /scrub to its admin listener (admin_listen: %s)\n",
-                cache.storage_path, config_str(config, OPT_ADMIN_LISTEN));
+                "mirrord verify: a running daemon uses %s: nothing is changed here, it is told of "
+                "what is damaged\n",
+                cache.storage_path);
         how.is_dry = true;
         rc = verify(&cache, &how, &report, &err);
     }
     wipe(&display);
+    if (has_daemon && rc == 0)
+        give_to_daemon(config, &display);
+    free(display.damaged);
     if (rc == 0)
         return print_end(&report, how.is_dry);
     fflush(stdout);

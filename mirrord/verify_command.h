@@ -1,8 +1,9 @@
 /*
  * "mirrord verify": hashes all that is stored at once, says what is damaged, and does about it what
- * the scrub does (cache/scrub.h). With --dry-run, and beside a running daemon, it only reads; what
- * it finds there it gives to the daemon, which knows what it has open. Blocking; the main thread of
- * a process that does nothing else.
+ * the scrub does (cache/scrub.h). With --dry-run, and beside a running daemon, it only reads. The
+ * daemon, which knows what it has open, is told of each damaged blob through its admin listener
+ * (POST /scrub?digest=), and of the rest as a pass when there are more than it takes one by one;
+ * not with --dry-run. Blocking; the main thread of a process that does nothing else.
  */
 #ifndef MIRRORD_VERIFY_COMMAND_H
 #define MIRRORD_VERIFY_COMMAND_H

@@ -332,8 +332,14 @@ static bool is_low_locked(const struct upstream *u)
     return quota_is_low(&u->quota, &u->quota_floor, clock_mono_ms() - u->quota_at_ms);
 }
 
+/* Of the URL that is asked first now: those before it are resting. */
 bool upstream_is_low(struct upstream *u)
 {
+    struct upstream *first = u;
+
+    while (u && upstream_is_resting(u, NULL))
+        u = u->fallback;
+    u = u ? u : first;
     pthread_mutex_lock(&u->lock);
     bool is_low = is_low_locked(u);
     pthread_mutex_unlock(&u->lock);

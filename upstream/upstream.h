@@ -61,7 +61,8 @@ void upstream_set_offline_flag(struct upstream *u, const atomic_bool *is_offline
 const char *upstream_name(const struct upstream *u);
 /* docker.io and its aliases: one-component repository names get "library/". */
 bool upstream_is_docker_hub(const struct upstream *u);
-/* Where its quota is low (upstream/quota.h); at first never. Both from any thread. */
+/* Where its quota is low (upstream/quota.h); at first never. Both from any thread. While it is
+ * resting it is its fallback's that counts, since that is asked. */
 void upstream_set_quota_floor(struct upstream *u, const struct quota_floor *floor);
 bool upstream_is_low(struct upstream *u);
 /* {"name":…,"breaker":"closed|open|half-open","ratelimit":{…},…} for the admin listing. */

@@ -238,6 +238,27 @@ def test_throttling_first_is_left_alone(make, first, second, image):
     assert resting(mirror, first) == 1
 
 
+@pytest.mark.parametrize("is_low", [True, False])
+@pytest.mark.parametrize("wrong", ["503", "429-long"])
+def test_quota_of_the_url_in_use(make, first, second, image, time, wrong, is_low):
+    """What is left at a URL that is not asked now does not matter; what is left at the one that is asked does."""
+    mirror = make(MIRROR_TAGS_CACHE_TTL="100", MIRROR_QUOTA_FLOOR="10%", MIRROR_QUOTA_STRETCH="4", MIRROR_BREAKER_FAILURES=1,
+                  MIRROR_BREAKER_COOLDOWN="1h", **time.settings)
+    other = simple(7)
+    for registry, remaining in ((first, 90 if is_low else 1), (second, 1 if is_low else 90)):
+        registry.extra_fields = [("ratelimit-limit", "100;w=21600"), ("ratelimit-remaining", "%d;w=21600" % remaining)]
+        registry.add_image(other, "org/app", "other")
+    assert mirror.get(manifest_path("latest", REPOSITORY)).status == 200
+    first.always("/v2/", WRONG[wrong])
+    assert mirror.get(manifest_path("other", REPOSITORY)).body == other.manifest
+    assert resting(mirror, first) == 1
+    time.move(200)
+    n = second.count("/manifests/latest")
+    response = mirror.get(manifest_path("latest", REPOSITORY))
+    assert response.status == 200 and ("revalidated" in response["cache-status"]) != is_low
+    assert second.count("/manifests/latest") == n + (not is_low)
+
+
 def test_all_throttle(make, first, second, image):
     """Everybody says 429: so do we, with the time that the first told."""
     mirror = make(MIRROR_RETRIES_MAX=0)

@@ -1,6 +1,7 @@
 """Every upstream is away, or may not be asked: all that is stored is served, byte by byte and field by field, also after
 a start on the bare storage; what is not is told at once and in the registry's form."""
 import json
+import os
 import shutil
 import signal
 import threading
@@ -11,6 +12,7 @@ from lib import faults, rawhttp, volume
 from lib.images import OCI_MANIFEST, Index, digest_of, simple
 from lib.mirror import blob_path, manifest_path
 from lib.pushing import Pusher
+from lib.redis import wait_up
 from lib.waiting import wait_until
 
 QUICK = {"MIRROR_STALE_WAIT": "300ms", "MIRROR_MISS_WAIT": "700ms", "MIRROR_BREAKER_FAILURES": "10000",
@@ -128,6 +130,53 @@ def test_all_that_is_stored_is_served(make_mirror, fake, away):
     mirror.start()
     corpus.check()
     corpus.check_misses({502, 503, 504})
+    corpus.check()
+
+
+def n_heard(mirror):
+    return mirror.log().count("hearing what other processes change")
+
+
+def forget_ledger(mirror):
+    names = [name for name in os.listdir(mirror.storage + "/_mirrord") if name.startswith("ledger.db")]
+    assert "ledger.db" in names
+    for name in names:
+        os.remove(os.path.join(mirror.storage, "_mirrord", name))
+
+
+@pytest.mark.parametrize("fate", ["flushed", "kept", "dead"])
+@pytest.mark.parametrize("lose", [forget_ledger, forget], ids=["ledger lost", "all but the truth lost"])
+def test_all_that_is_stored_is_served_without_redis(make_mirror, make_redis, fake, lose, fate):
+    """What Redis and the ledger knew is not needed: both may be gone, and Redis may also say what it said before."""
+    redis = make_redis()
+    lru = redis.settings("CACHE_LRU", CACHE_LRU_REDIS_DB=1, CACHE_LRU_REDIS_USE="always")
+    mirror = make_mirror(fake, **{**QUICK, **redis.settings(), **lru})
+    wait_up(mirror, n=mirror.n_workers + 1)
+    wait_up(mirror, "cache_lru", n=mirror.n_workers)
+    wait_until(lambda: n_heard(mirror), "it hears")
+    corpus = Corpus(mirror, fake)
+    assert redis.keys() and redis.keys(db=1), "nothing was told to Redis"
+    fake.refuse()
+    corpus.check()
+    redis.ask("FLUSHALL")
+    corpus.check()
+    mirror.stop()
+    lose(mirror)
+    if fate == "flushed":
+        redis.ask("FLUSHALL")
+    elif fate == "dead":
+        redis.stop()
+    n = n_heard(mirror)
+    mirror.start()
+    if fate != "dead":
+        # Who begins to hear doubts what it remembers: an answer at that moment may not tell where a blob came from.
+        wait_until(lambda: n_heard(mirror) > n, "it hears again")
+    corpus.check()
+    if fate != "dead":
+        redis.ask("FLUSHALL")
+        corpus.check()
+    corpus.check_misses({502, 503, 504})
+    wait_until(lambda: '"state":"ready"' in mirror.admin("/ledger").body.decode(), "the ledger is made anew")
     corpus.check()
 
 

@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from lib import rawhttp
+from lib import faults, rawhttp
 from lib.images import noise, simple
 from lib.mirror import binary
+from lib.process import free_port
 from lib.pushing import Pusher
 from lib.waiting import stays_so, wait_until
 
@@ -160,6 +161,69 @@ def test_refetched_by_the_next_client(make_mirror, fake):
     fake.listen()
     wait_until(lambda: mirror.blob(digest).body == data, "the next client gets it")
     mirror.wait_kept(digest)
+
+
+def keep_and_damage(mirror, fake, n):
+    """So many mirrored blobs that are damaged now, of an upstream that was asked for a manifest, too."""
+    image = simple(32)
+    fake.add_image(image, "library/test", "v1")
+    bodies = {fake.add_blob(data): data for data in (noise(40_000, 320 + k) for k in range(n))}
+    assert mirror.get("/v2/library/test/manifests/v1").status == 200
+    mirror.wait_kept(image.digest)
+    for digest, data in bodies.items():
+        assert mirror.blob(digest).body == data
+        mirror.wait_kept(digest)
+        flip(mirror.blob_file(digest))
+    return bodies
+
+
+def offline(mirror, value):
+    assert post(mirror, "/offline?value=" + value).status == 200
+
+
+def test_not_refetched_offline(make_mirror, fake):
+    """Damaged ones go as ever; nobody is asked for them until a client wants them and may have them."""
+    mirror = make_mirror(fake, **ASKED)
+    bodies = keep_and_damage(mirror, fake, 3)
+    offline(mirror, "true")
+    n_before, n_connections = len(fake.requests), fake.n_connections
+    found = scrub(mirror)
+    assert (found["damaged"], found["removed"], found["refetched"]) == (3, 3, 0), found
+    assert scrub(mirror)["damaged"] == 0
+    assert [mirror.blob(digest).status for digest in bodies] == [404] * 3
+    assert (len(fake.requests), fake.n_connections) == (n_before, n_connections)
+    offline(mirror, "setting")
+    assert [mirror.blob(digest).body for digest in bodies] == list(bodies.values())
+
+
+def test_offline_empties_the_queue(make_mirror, fake):
+    """What waits to be fetched again when the mirror goes offline is not asked for, now or later."""
+    mirror = make_mirror(fake, **ASKED)
+    bodies = keep_and_damage(mirror, fake, 4)
+    n_before = fake.count("/blobs/")
+    think = threading.Event()
+    fake.always("/blobs/", faults.hold(think))
+    assert scrub(mirror)["refetched"] == 4
+    fake.wait_requests(n_before + 1, "/blobs/")
+    offline(mirror, "true")
+    think.set()
+    wait_until(lambda: mirror.log().count("is left to the next client") == 3, "the others are given up")
+    offline(mirror, "setting")
+    assert scrub(mirror)["refetched"] == 0
+    assert fake.count("/blobs/") == n_before + 1
+    assert [mirror.blob(digest).body for digest in bodies] == list(bodies.values())
+
+
+def test_not_refetched_below_the_floor(make_mirror, fake):
+    """What is left of the upstream's limit is for clients who wait."""
+    mirror = make_mirror(fake, **ASKED, MIRROR_QUOTA_FLOOR="10%")
+    fake.extra_fields = [("ratelimit-limit", "100;w=21600"), ("ratelimit-remaining", "9;w=21600")]
+    bodies = keep_and_damage(mirror, fake, 2)
+    n_before = len(fake.requests)
+    found = scrub(mirror)
+    assert (found["damaged"], found["removed"], found["refetched"]) == (2, 2, 0), found
+    assert len(fake.requests) == n_before
+    assert [mirror.blob(digest).body for digest in bodies] == list(bodies.values())
 
 
 # --- pushed --------------------------------------------------------------------------------------
@@ -514,17 +578,54 @@ def test_verify_finds_damage(make_mirror, fake):
 
 
 def test_verify_beside_a_daemon(make_mirror, fake):
-    """It reads only, and the daemon acts."""
+    """It reads only, and the daemon, which is told, acts."""
     mirror = make_mirror(fake, **ASKED)
-    mirrored, _ = prepare(mirror, fake)
-    assert verify(mirror)[0] == 0
+    mirrored, pushed = prepare(mirror, fake)
+    status, _, _, text = verify(mirror)
+    assert status == 0 and "is told of what is damaged" in text and "damaged blobs" not in text, text
     flip(mirror.blob_file(mirrored))
+    flip(mirror.blob_file(pushed))
+    assert verify(mirror, "--dry-run")[0] == 1
+    assert mirror.metric("mirrord_scrub_damaged_total") == 0, "a dry run changes nothing"
     status, told, _, text = verify(mirror)
-    assert status == 1 and told["damaged"] == [mirrored] and "POST /scrub" in text, (told, text)
-    assert mirror.settings["ADMIN_LISTEN"] in text
-    scrub(mirror)
+    assert status == 1 and sorted(told["damaged"]) == sorted([mirrored, pushed]), told
+    assert "is told of 2 damaged blobs\n" in text, text
+    wait_until(lambda: report(mirror)["pushed"] == [pushed], "the daemon raises the alarm")
     mirror.wait_kept(mirrored)
-    wait_until(lambda: verify(mirror)[0] == 0, "the daemon has repaired it")
+    assert mirror.metric("mirrord_scrub_passes_total") == 0, "it has looked at these only"
+    Pusher(mirror.address).blob("team/app", noise(60_000, 86))
+    wait_until(lambda: verify(mirror)[1].get("damaged") is None, "the daemon has repaired them")
+
+
+def test_verify_tells_more_than_the_daemon_takes(make_mirror):
+    """At most so many are asked for one by one; then it looks at all."""
+    mirror = make_mirror(**{**ASKED, "MIRROR_SCRUB_RATE": "192KiB"})
+    blobs = fill_storage(mirror, 120, 3000)
+    for digest in blobs:
+        flip(mirror.blob_file(digest))
+    status, told, _, text = verify(mirror)
+    assert status == 1 and sorted(told["damaged"]) == sorted(blobs)
+    assert "is told of 120 damaged blobs, and looks at all" in text, text
+    wait_until(lambda: report(mirror)["damaged_pushed"] == 120, "the daemon finds all of them",
+               timeout_s=60)
+
+
+@pytest.mark.parametrize("way", ["off", "nobody", "forbidden"])
+def test_verify_beside_a_daemon_that_cannot_be_told(make_mirror, fake, way):
+    """It reports, and says that the daemon does not know."""
+    mirror = make_mirror(fake, **{**ASKED, **({"MIRROR_SCRUB_RATE": 0} if way == "forbidden" else {})})
+    mirrored, _ = prepare(mirror, fake)
+    flip(mirror.blob_file(mirrored))
+    listen = mirror.settings["ADMIN_LISTEN"]
+    if way != "forbidden":
+        mirror.settings["ADMIN_LISTEN"] = "off" if way == "off" else "127.0.0.1:%d" % free_port()
+    status, told, last, text = verify(mirror)
+    mirror.settings["ADMIN_LISTEN"] = listen
+    assert status == 1 and told["damaged"] == [mirrored] and last.startswith("not clean"), (told, last)
+    assert "the daemon is not told of what is damaged: " in text, text
+    assert {"off": "admin listener is off", "nobody": "nobody answers at", "forbidden": "scrub.rate is 0"}[way] in text, text
+    assert mirror.has_blob(mirrored) and mirror.metric("mirrord_scrub_damaged_total") == 0
+    flip(mirror.blob_file(mirrored))
 
 
 def test_verify_wrong_words(make_mirror):

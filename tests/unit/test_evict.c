@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -593,6 +594,71 @@ static void test_not_ready(void **state)
     close_place(&p);
 }
 
+/* What the scrub does with a damaged one, and its way back. */
+static void move_aside(struct place *p, const struct digest *d, bool is_back)
+{
+    char hex[DIGEST_TEXT_SIZE];
+    const char *path = place_blob(p, d);
+
+    digest_hex(d, hex);
+    const char *aside = place_path(p, "_mirrord/damaged/%s-%s", digest_alg_name(d->alg), hex);
+    mkdir(place_path(p, "_mirrord/damaged"), 0700);
+    assert_int_equal(is_back ? rename(aside, path) : rename(path, aside), 0);
+}
+
+static int walk_without_ledger(struct place *p, bool is_lost, struct error *err)
+{
+    place_close(p);
+    if (is_lost)
+        unlink(place_path(p, "_mirrord/ledger.db"));
+    place_open(p);
+    return ledger_walk_now(cache_ledger(p->cache), false, err);
+}
+
+/* A manifest that counts as pushed and was moved aside keeps all that it may reference; what it
+ * does reference is known as long as the ledger is. */
+static void test_aside(void **state)
+{
+    struct place p;
+    struct digest layer, child, index;
+    struct evict_result r;
+    struct error err = {0};
+
+    (void)state;
+    open_place(&p);
+    scene_blob(&p, "layer", 1000, &layer);
+    scene_image(&p, "a", "child", LIST(&layer), SCENE_MIRRORED, &child);
+    scene_index(&p, "c", "1", LIST(&child), SCENE_PUSHED, &index);
+    const struct digest *all[] = {&index, &child};
+    for (size_t i = 0; i < N_ROWS(all); i++) {
+        /* Known from before. */
+        assert_int_equal(walk_without_ledger(&p, true, &err), 0);
+        move_aside(&p, all[i], false);
+        assert_int_equal(walk_without_ledger(&p, false, &err), 0);
+        /* Not known. */
+        assert_true(walk_without_ledger(&p, true, &err) < 0);
+        assert_non_null(strstr(err.text, "is damaged: restore or delete it"));
+        assert_int_equal(take(&p, "a", "child", &r), -EAGAIN);
+        assert_true(has_blob(&p, &layer));
+        move_aside(&p, all[i], true);
+    }
+    /* The same when it lies damaged under its name. */
+    char body[4096];
+    long n = place_read(&p, place_blob(&p, &child), body, sizeof(body));
+    assert_true(n > 0);
+    place_write(&p, place_blob(&p, &child), "?", 1);
+    assert_true(walk_without_ledger(&p, true, &err) < 0);
+    place_write(&p, place_blob(&p, &child), body, (size_t)n);
+    assert_int_equal(walk_without_ledger(&p, false, &err), 0);
+    /* Aside, with a ledger that knows it: its layer counts as pushed all the same. */
+    move_aside(&p, &index, false);
+    assert_int_equal(walk_without_ledger(&p, false, &err), 0);
+    assert_int_equal(take(&p, "a", "child", &r), 0);
+    assert_int_equal(r.n_blobs, 0);
+    assert_true(has_blob(&p, &layer) && has_blob(&p, &child));
+    close_place(&p);
+}
+
 /* Another process may have pushed what this one has not heard of. */
 static void test_company(void **state)
 {
@@ -629,7 +695,7 @@ int main(void)
         cmocka_unit_test(test_limit),      cmocka_unit_test(test_age),
         cmocka_unit_test(test_value),      cmocka_unit_test(test_orphans),
         cmocka_unit_test(test_cut_off),    cmocka_unit_test(test_not_ready),
-        cmocka_unit_test(test_company),
+        cmocka_unit_test(test_company),    cmocka_unit_test(test_aside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -393,6 +393,104 @@ static void test_put_fails(void **state)
     place_fini(&p);
 }
 
+/* --- deleted on its way to the storage -------------------------------------------------------- */
+
+/* Holds a thread of the pool. */
+struct blocker {
+    struct pool_job job; /* first */
+    struct moment begun, end;
+};
+
+static void do_block(struct pool_job *job)
+{
+    struct blocker *b = (struct blocker *)job;
+
+    moment_come(&b->begun);
+    moment_wait(&b->end);
+}
+
+static void block(struct place *p, struct blocker *blockers, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        blockers[i] = (struct blocker){.job = {.work = do_block}};
+        moment_init(&blockers[i].begun);
+        moment_init(&blockers[i].end);
+        pool_submit(p->pool, &blockers[i].job, NULL);
+        assert_true(moment_wait(&blockers[i].begun));
+    }
+}
+
+static void unblock(struct place *p, struct blocker *blockers, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        moment_come(&blockers[i].end);
+    place_settle(p);
+    for (size_t i = 0; i < n; i++) {
+        moment_fini(&blockers[i].begun);
+        moment_fini(&blockers[i].end);
+    }
+}
+
+static void do_add_layer(void *arg)
+{
+    struct story *s = arg;
+
+    links_add(cache_links(s->place->cache), s->repo, &s->digest, "hub");
+}
+
+static enum link_state state_of(struct place *p, enum link_kind kind, const struct digest *d)
+{
+    return links_find(cache_links(p->cache), kind, REPO, d);
+}
+
+static int load_link(struct place *p, enum link_kind kind, const struct digest *d)
+{
+    return links_load_now(cache_links(p->cache), kind, REPO, d, NULL);
+}
+
+/* What is noted and not stored yet is here for those who delete it, and does not come back. */
+static void test_deleted_early(void **state)
+{
+    struct place p;
+    struct blocker blockers[3];
+    struct digest d, layer;
+    struct error err;
+
+    (void)state;
+    place_init(&p);
+    place_open(&p);
+    struct links *ls = cache_links(p.cache);
+    digest_of(DIGEST_SHA256, BODY.ptr, BODY.len, &d);
+    digest_of(DIGEST_SHA256, "layer", 5, &layer);
+    struct manifest *m = manifest_new(&d, SLICE(OCI_MANIFEST), BODY);
+    struct story s = {.place = &p, .repo = REPO, .manifest = m, .digest = layer};
+    moment_init(&s.over);
+    block(&p, blockers, N_ROWS(blockers));
+    place_run(&p, 0, do_keep, &s);
+    place_run(&p, 0, do_add_layer, &s);
+    assert_int_equal(state_of(&p, LINK_REVISION, &d), LINK_YES);
+    assert_int_equal(state_of(&p, LINK_LAYER, &layer), LINK_YES);
+    assert_int_equal(links_remove_now(ls, LINK_REVISION, REPO, &d, &err), 0);
+    assert_int_equal(links_remove_now(ls, LINK_LAYER, REPO, &layer, &err), 0);
+    assert_int_equal(links_remove_now(ls, LINK_REVISION, REPO, &d, &err), -ENOENT);
+    assert_int_equal(links_remove_now(ls, LINK_LAYER, REPO, &layer, &err), -ENOENT);
+    unblock(&p, blockers, N_ROWS(blockers));
+    assert_true(moment_wait(&s.over));
+    moment_fini(&s.over);
+    assert_int_equal(s.rc, -ECANCELED);
+    assert_int_equal(load_link(&p, LINK_REVISION, &d), -ENOENT);
+    assert_int_equal(load_link(&p, LINK_LAYER, &layer), -ENOENT);
+    /* What is heard after that is kept. */
+    assert_int_equal(keep(&p, REPO, m), 0);
+    place_run(&p, 0, do_add_layer, &s);
+    place_reopen(&p);
+    assert_int_equal(load_link(&p, LINK_REVISION, &d), 0);
+    assert_int_equal(load_link(&p, LINK_LAYER, &layer), 0);
+    manifest_unref(&m);
+    place_close(&p);
+    place_fini(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -400,6 +498,7 @@ int main(void)
         cmocka_unit_test(test_keep_and_load), cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_memory_bound),  cmocka_unit_test(test_references),
         cmocka_unit_test(test_put),           cmocka_unit_test(test_put_fails),
+        cmocka_unit_test(test_deleted_early),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

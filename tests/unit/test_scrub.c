@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/strbuf.h"
+#include "cache/ledger.h"
 #include "cache/manifest.h"
 #include "cache/quiet_file.h"
 #include "cache/scrub_check.h"
@@ -232,6 +233,51 @@ static void test_whose(void **state)
     assert_int_equal(r.n_healed, 2);
     assert_true(has(p, &pushed));
     assert_int_equal(place_count(p, place_path(p, "_mirrord/damaged")), 1);
+    bench_close(b);
+}
+
+/* Without a walk of its own the ledger says what is here, whatever the scrub does. */
+static void check_ledger(struct bench *b, uint64_t n_blobs)
+{
+    struct ledger *l = cache_ledger(b->place.cache);
+    struct ledger_bytes bytes;
+    struct ledger_report r;
+    struct error err;
+
+    assert_int_equal(ledger_drain_now(l, &err), 0);
+    ledger_read_bytes(l, &bytes);
+    assert_int_equal(bytes.n_blobs, n_blobs);
+    assert_int_equal(ledger_walk_now(l, false, &err), 0);
+    ledger_read_report(l, &r);
+    assert_int_equal(r.n_mended, 0);
+    assert_int_equal(r.bytes.blobs, bytes.blobs);
+}
+
+static void test_ledger(void **state)
+{
+    struct bench *b = bench_open();
+    struct place *p = &b->place;
+    struct digest mirrored, pushed, nobodys, whole;
+    struct error err;
+
+    (void)state;
+    put(p, "mirrored", &mirrored);
+    link_mirrored(p, "a/_layers", &mirrored);
+    put(p, "pushed", &pushed);
+    link_pushed(p, "b/_layers", &pushed);
+    put(p, "nobody's", &nobodys);
+    put(p, "whole", &whole);
+    assert_int_equal(ledger_walk_now(cache_ledger(p->cache), false, &err), 0);
+    check_ledger(b, 4);
+    damage(p, &mirrored);
+    damage(p, &pushed);
+    damage(p, &nobodys);
+    assert_int_equal(pass(b).n_damaged, 3);
+    check_ledger(b, 1);
+    /* What an operator has put beside is here again. */
+    place_write(p, aside(p, &pushed), "pushed", 6);
+    assert_int_equal(pass(b).n_healed, 1);
+    check_ledger(b, 2);
     bench_close(b);
 }
 
@@ -660,6 +706,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whose),
+        cmocka_unit_test(test_ledger),
         cmocka_unit_test(test_unknown),
         cmocka_unit_test(test_mirrored_manifest),
         cmocka_unit_test(test_many),

@@ -144,9 +144,10 @@ static void stop(struct daemon *d)
 
 static void share_tags(struct daemon *d)
 {
-    tags_set_ttls(cache_tags(d->cache),
-                  (unsigned)(config_ms(d->config, OPT_MIRRORING_TAGS_CACHE_TTL) / 1000),
-                  (unsigned)(config_ms(d->config, OPT_MIRRORING_NEGATIVE_TTL) / 1000));
+    const struct api_settings s = settings_api(d->config, d->argv);
+
+    tags_set_ttls(cache_tags(d->cache), (unsigned)s.tags_cache_ttl_s,
+                  (unsigned)s.negative_tag_ttl_s);
 }
 
 /* What SIGHUP can change is put into force. */

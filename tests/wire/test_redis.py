@@ -102,7 +102,8 @@ def test_facts_without_redis(mirror, fake):
 
 
 def test_absence_is_known_to_others(make_mirror, redis, fake):
-    first, second = (make(make_mirror, fake, redis, MIRROR_NEGATIVE_TTL=60) for _ in range(2))
+    times = {"MIRROR_NEGATIVE_TTL": 0, "MIRROR_NEGATIVE_TTL_TAGS": 60}
+    first, second = (make(make_mirror, fake, redis, **times) for _ in range(2))
     assert digest_of(first) == 404
     wait_until(lambda: redis.value(tag_key(fake)), "the absence is shared")
     assert 0 < redis.ask("TTL", tag_key(fake)) <= 60
@@ -374,3 +375,28 @@ def test_password_is_not_told(make_mirror, make_redis, fake):
     assert digest_of(wrong) == 404
     for text in (mirror.log(), wrong.log(), json.dumps(mirror.admin("/healthz").json())):
         assert "very-secret" not in text and "other-secret" not in text
+
+
+def test_absence_elsewhere_takes_no_tag_away(make_mirror, redis, fake):
+    """Another mirror, which never had the tag, is told 404 once: what is remembered here stays, fresh or old, with and
+    without the upstream."""
+    fake.add_image(OLD, REPOSITORY, "latest")
+    first = make(make_mirror, fake, redis, MIRROR_NEGATIVE_TTL=3600)
+    assert digest_of(first) == OLD.digest
+    first.wait_kept(OLD.digest)
+    wait_stored(first)
+    redis.ask("FLUSHALL")
+    fake.script("manifests/latest", faults.status(404))
+    second = make(make_mirror, fake, redis, MIRROR_NEGATIVE_TTL=3600)
+    assert digest_of(second) == 404
+    wait_until(lambda: b" absent " in (redis.value(tag_key(fake)) or b""), "the absence is shared")
+    n_asked = fake.count("manifests/latest")
+    first.restart()
+    wait_up(first, n=first.n_workers + 1)
+    assert digest_of(first) == OLD.digest
+    assert fake.count("manifests/latest") == n_asked
+    fake.refuse()
+    first.settings["MIRROR_TAGS_CACHE_TTL"] = "0"
+    first.restart()
+    wait_up(first, n=first.n_workers + 1)
+    assert digest_of(first) == OLD.digest

@@ -523,6 +523,8 @@ static void report_start(struct daemon *d)
     if (config_unbuilt(d->config, &keys))
         log_warning(PREFIX, "these options have no effect yet: %s", keys.ptr);
     strbuf_fini(&keys);
+    if (config_str(d->config, OPT_CACHE_LRU_HOST) && !d->redis_lru)
+        log_info(PREFIX, "cache_lru is not used: the storage is local, and cache_lru.use is auto");
     for (unsigned i = 0; server_address(d->server, i); i++)
         log_info(PREFIX, "listening on %s", server_address(d->server, i));
     for (unsigned i = 0; d->admin_server && server_address(d->admin_server, i); i++)

@@ -298,7 +298,7 @@ def test_offline_after_a_restart(make_mirror, fake):
     mirror.restart()
     fake.refuse()
     response = pull()
-    assert "stale" in response["cache-status"] and response["docker-content-digest"] == image.digest
+    assert "detail=stale" in response["cache-status"] and response["docker-content-digest"] == image.digest
     mirror.restart(kill=True)
     pull()
 

@@ -147,12 +147,16 @@ class FakeRegistry:
         self.is_closing = threading.Event()
         self.sockets = set()
         self.listener = None
+        self.place = None        # holds the port while nobody listens, or another test's server might get it
         self.port = port
         self.listen()
 
     # --- the socket ------------------------------------------------------------------------------
 
     def listen(self):
+        if self.place is not None:
+            self.place.close()
+            self.place = None
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", self.port))
@@ -170,6 +174,9 @@ class FakeRegistry:
             except OSError:
                 pass
             listener.close()
+            self.place = socket.socket()
+            self.place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self.place.bind(("127.0.0.1", self.port))
         self.cut_connections()
 
     def cut_connections(self):
@@ -184,6 +191,8 @@ class FakeRegistry:
     def close(self):
         self.is_closing.set()
         self.refuse()
+        if self.place is not None:
+            self.place.close()
 
     def accept(self, listener):
         while True:

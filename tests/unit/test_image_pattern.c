@@ -53,7 +53,8 @@ static void test_match(void **state)
 static void test_refused(void **state)
 {
     static const char *const TEXTS[] = {
-        "", ":1", "@sha256:" HEX, "a:", "a@", "a@sha256:12", "A/b", "a:b c", "a\"b", "a:.x", "a:x!",
+        "",    ":1",    ("@sha256:" HEX), "a:",   "a@",   "a@sha256:12",
+        "A/b", "a:b c", "a\"b",           "a:.x", "a:x!",
     };
     struct image_pattern p;
     struct error err;

@@ -348,7 +348,7 @@ def test_stale_tag_when_the_upstream_fails(make_mirror, fake, image):
             fake.always("/v2/", behaviour)
         response = mirror.get(manifest_path("latest"))
         assert response.status == 200 and response.body == image.manifest
-        assert "stale" in response["cache-status"]
+        assert "detail=stale" in response["cache-status"]
     assert mirror.metric('mirrord_manifest_requests_total{result="stale"}') == 9
 
 

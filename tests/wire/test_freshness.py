@@ -426,7 +426,7 @@ def test_throttled(make, fake, time):
     fake.always("/manifests/", THROTTLED)
     time.move(160)
     response = mirror.get(TAG)
-    assert response.body == FIRST.manifest and "stale" in response["cache-status"] and response["warning"]
+    assert response.body == FIRST.manifest and "detail=stale" in response["cache-status"] and response["warning"]
     response = mirror.get(manifest_path("new"))
     assert response.status == 429 and int(response["retry-after"]) > 0
 

@@ -197,9 +197,9 @@ def test_upstream_first_follows_the_upstream(make_mirror, fake):
     check(mirror, LATER, mirrored_from(fake))
     wait_until(lambda: (tag_record(mirror) or {})["mirrored"] == LATER.digest, "the move is stored")
     fake.always("/manifests/latest", faults.status(503))
-    check(mirror, LATER, mirrored_from(fake), cache="stale")
+    check(mirror, LATER, mirrored_from(fake), cache="detail=stale")
     mirror.restart()
-    check(mirror, LATER, mirrored_from(fake), cache="stale")
+    check(mirror, LATER, mirrored_from(fake), cache="detail=stale")
     fake.behave_well()
     fake.always("/manifests/latest", faults.status(404, error="MANIFEST_UNKNOWN"))
     mirror.restart()  # the upstream was left alone after so many failures

@@ -379,7 +379,7 @@ def test_local_only(make_mirror, upstream):
 # --- the upstream fails --------------------------------------------------------------------------
 
 def check_stale(response):
-    assert "stale" in response["cache-status"] and response["warning"].startswith("299 ")
+    assert "detail=stale" in response["cache-status"] and response["warning"].startswith("299 ")
 
 
 def test_offline(make_mirror, upstream):

@@ -343,7 +343,7 @@ def test_wrong_credentials(make_mirror, one, fake):
     assert mirror.metric("mirrord_upstream_credentials_refused", **alarm) == 0
     one.always("/v2/", faults.status(401, fields=[("WWW-Authenticate", 'Basic realm="x"')], error="UNAUTHORIZED"))
     response = read(mirror, manifest_path("latest", name), image)
-    assert "stale" in response["cache-status"]
+    assert "detail=stale" in response["cache-status"]
     for digest in image.blobs:
         assert mirror.blob(digest, name).status == 200
     for path in (manifest_path("new", name), blob_path("sha256:" + "1" * 64, name), "/v2/one.test/other/app/manifests/x"):

@@ -98,6 +98,9 @@ bool tag_share_join(struct tags *ts, const struct tag_key *k, int *rc, struct ta
     CHECK(heard->mirrored != TAG_UNASKED);
     if (has_half && heard->checked_at_s <= record->checked_at_s)
         return false;
+    /* Who never had the tag believes one 404. We have it, and believe only what we are told. */
+    if (heard->mirrored == TAG_ABSENT && has_half && record->mirrored == TAG_MIRRORED)
+        return false;
     if (heard->mirrored == TAG_ABSENT) {
         tags_note(ts, k->repo, k->tag, heard);
     } else if (has_half && record->mirrored == TAG_MIRRORED &&

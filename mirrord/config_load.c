@@ -136,8 +136,9 @@ static int parse_text(struct loader *l, enum option id, const char *key, struct 
 {
     struct yaml_problem problem;
     struct yaml_tree *tree;
-    /* Of a whole group nobody knows what is in it. */
-    bool is_secret = id == OPT_MAX || (option_row(id)->flags & OPTION_F_SECRET);
+    /* Of a whole group nobody knows what is in it, and among the upstreams stand passwords. */
+    bool is_secret =
+        id == OPT_MAX || (option_row(id)->flags & (OPTION_F_SECRET | OPTION_F_UPSTREAMS));
     int rc = is_plain_list(id, at->raw) ? parse_as_quoted(at->raw, &tree, &problem)
                                         : yaml_tree_parse(at->raw, &tree, &problem);
     if (rc == 0 || parse_as_address(id, at->raw, &tree) == 0) {

@@ -144,9 +144,10 @@ static void stop(struct daemon *d)
 
 static void share_tags(struct daemon *d)
 {
-    tags_set_ttls(cache_tags(d->cache),
-                  (unsigned)(config_ms(d->config, OPT_MIRRORING_TAGS_CACHE_TTL) / 1000),
-                  (unsigned)(config_ms(d->config, OPT_MIRRORING_NEGATIVE_TTL) / 1000));
+    const struct api_settings s = settings_api(d->config, d->argv);
+
+    tags_set_ttls(cache_tags(d->cache), (unsigned)s.tags_cache_ttl_s,
+                  (unsigned)s.negative_tag_ttl_s);
 }
 
 /* What SIGHUP can change is put into force. */
@@ -522,6 +523,8 @@ static void report_start(struct daemon *d)
     if (config_unbuilt(d->config, &keys))
         log_warning(PREFIX, "these options have no effect yet: %s", keys.ptr);
     strbuf_fini(&keys);
+    if (config_str(d->config, OPT_CACHE_LRU_HOST) && !d->redis_lru)
+        log_info(PREFIX, "cache_lru is not used: the storage is local, and cache_lru.use is auto");
     for (unsigned i = 0; server_address(d->server, i); i++)
         log_info(PREFIX, "listening on %s", server_address(d->server, i));
     for (unsigned i = 0; d->admin_server && server_address(d->admin_server, i); i++)

@@ -219,7 +219,8 @@ static void shorten(int argc, char **argv)
     static const struct {
         const char *name;
         char option[3];
-    } LONG[] = {{"--dry-run", "-n"}, {"--json", "-j"}, {"--rate", "-r"}, {"--jobs", "-J"}};
+    } LONG[] = {{"--dry-run", "-n"}, {"--json", "-j"}, {"--rate", "-r"},
+                {"--jobs", "-J"},    {"--help", "-h"}, {"--version", "-V"}};
 
     for (int i = 1; i < argc; i++) {
         for (size_t k = 0; k < sizeof(LONG) / sizeof(LONG[0]); k++) {

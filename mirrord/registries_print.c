@@ -3,6 +3,8 @@
 
 #include "mirrord/registries.h"
 
+#include <string.h>
+
 #include "base/check.h"
 #include "upstream/upstream.h"
 
@@ -85,16 +87,50 @@ static const struct {
      "1 while less than mirroring.quota_floor is known to remain of the URL's limit", read_low},
 };
 
-/* Escaped as the format wants it of labels, which JSON does as well for what can be in these. */
-static void print_labels(const struct registry *g, const struct upstream_state *s,
-                         struct strbuf *out)
+/* Escaped as the format wants it of labels. */
+static void print_label(struct slice value, struct strbuf *out)
 {
+    for (size_t i = 0; i < value.len; i++) {
+        char c = value.ptr[i];
+        if (c == '\\' || c == '"' || c == '\n')
+            strbuf_add_char(out, '\\');
+        strbuf_add_char(out, c == '\n' ? 'n' : c);
+    }
+}
+
+static bool is_alike(const struct upstream_state *a, const struct upstream_state *b)
+{
+    return strcmp(a->name, b->name) == 0 &&
+           strcmp(a->username ? a->username : "", b->username ? b->username : "") == 0;
+}
+
+/* Which it is of the registry's URLs with this host and user, from 1: no two series are alike. */
+static unsigned nth_of(const struct registry *g, const struct upstream *which,
+                       const struct upstream_state *s)
+{
+    struct upstream_state other;
+    unsigned n = 1;
+
+    for (struct upstream *u = g->upstream; u != which; u = upstream_fallback(u)) {
+        upstream_look(u, &other);
+        n += is_alike(&other, s);
+    }
+    return n;
+}
+
+static void print_labels(const struct registry *g, const struct upstream *u,
+                         const struct upstream_state *s, struct strbuf *out)
+{
+    unsigned nth = nth_of(g, u, s);
+
     strbuf_add_str(out, "{registry=\"");
-    strbuf_add_json(out, g->host);
+    print_label(g->host, out);
     strbuf_add_str(out, "\",upstream=\"");
-    strbuf_add_json(out, slice_of(s->name));
+    print_label(slice_of(s->name), out);
+    if (nth > 1)
+        strbuf_addf(out, "#%u", nth);
     strbuf_add_str(out, "\",credential=\"");
-    strbuf_add_json(out, slice_of(s->username ? s->username : "anonymous"));
+    print_label(slice_of(s->username ? s->username : "anonymous"), out);
     strbuf_add_str(out, "\"}");
 }
 
@@ -111,7 +147,7 @@ void registries_print_metrics(const struct registries *r, struct strbuf *out)
             for (struct upstream *u = g->upstream; u; u = upstream_fallback(u)) {
                 upstream_look(u, &state);
                 strbuf_add_str(out, GAUGES[m].name);
-                print_labels(g, &state, out);
+                print_labels(g, u, &state, out);
                 strbuf_addf(out, " %lld\n", (long long)GAUGES[m].read(&state));
             }
         }

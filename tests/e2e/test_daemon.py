@@ -114,10 +114,14 @@ def test_bad_variables_stop_the_start(tmp_path, settings, word):
 
 
 def test_usage(tmp_path):
-    status, output = run("-h", folder=tmp_path)
+    for option in ("-h", "--help"):
+        status, output = run(option, folder=tmp_path)
+        assert status == 0 and "check" in output
+    for option in ("-V", "--version"):
+        status, output = run(option, folder=tmp_path)
+        assert status == 0 and output.startswith("mirrord ")
+    status, output = run("ls", "--help", folder=tmp_path)
     assert status == 0 and "check" in output
-    status, output = run("-V", folder=tmp_path)
-    assert status == 0 and output.startswith("mirrord ")
     assert run("-x", folder=tmp_path)[0] == 2
     assert run("frobnicate", folder=tmp_path)[0] == 2
 

@@ -257,11 +257,11 @@ def test_reindex_running(make_mirror, fake):
     assert result.returncode == 0, result.stderr
     def is_anew():
         try:
-            with sqlite3.connect(path(mirror), timeout=30) as connection:
+            with sqlite3.connect("file:%s?mode=ro" % path(mirror), timeout=30, uri=True) as connection:
                 names = {row[0] for row in connection.execute("SELECT name FROM repo")}
                 return names == {REPOSITORY} and connection.execute("SELECT count(*) FROM link").fetchone()[0] > 5
         except sqlite3.OperationalError:
-            return False  # the new one has no tables yet
+            return False   # it is not there yet, or has no tables
     wait_until(is_anew, "it is made anew", 60)
     wait_exact(mirror)
 

@@ -96,6 +96,7 @@ static void test_environment(void **state)
         "MIRROR_UPSTREAMS={ghcr.io: https://ghcr.io, quay.io: [https://a, https://b]}", NULL};
     const char *const broken[] = {"MIRROR_UPSTREAMS={ghcr.io: ftp://ghcr.io}", NULL};
     const char *const inner[] = {"GHCR_PASSWORD=hidden", NULL};
+    const char *const cut[] = {"MIRROR_UPSTREAMS={ghcr.io: {username: u, password: hidden}", NULL};
     struct strbuf problems = STRBUF_INIT;
     struct config_upstreams u;
 
@@ -110,6 +111,9 @@ static void test_environment(void **state)
     assert_non_null(
         strstr(problems.ptr,
                "t.yml:4: mirroring.upstreams: MIRROR_UPSTREAMS=ghcr.io.url: `ftp://ghcr.io`"));
+    assert_null(load(" _env:MIRROR_UPSTREAMS", cut, &problems));
+    assert_non_null(strstr(problems.ptr, "t.yml:4: mirroring.upstreams: "));
+    assert_null(strstr(problems.ptr, "hidden"));
     c = load(" {ghcr.io: {url: https://ghcr.io, username: u, password: '_env:GHCR_PASSWORD'}}",
              inner, &problems);
     assert_non_null(c);

@@ -1,6 +1,7 @@
 """Many upstreams: which registry a request means, under which name its content is kept, and what never leaks between them."""
 import base64
 import json
+import re
 import os
 import threading
 
@@ -417,3 +418,30 @@ def test_times_of_a_registry(make_mirror, fake, one, two, images):
             assert mirror.get("/v2/%s/org/app/manifests/absent" % name).status == 404
     assert one.count("/manifests/latest") == 4 and one.count("/manifests/absent") == 4
     assert two.count("/manifests/latest") == 1 and two.count("/manifests/absent") == 1
+
+
+def test_metrics_can_be_read(make_mirror, fake, one):
+    """In the text format of Prometheus, whatever the configuration: no series twice, each under its type, labels
+    escaped as it wants them."""
+    registries = {"one.test": [one.url + "/a", one.url + "/b", one.url],
+                  "two.test": {"url": one.url, "username": 'a\tb"c\\d\né', "password": "hidden"}}
+    mirror = make_mirror(fake, MIRROR_UPSTREAMS=json.dumps(registries))
+    mirror.get("/v2/one.test/org/app/manifests/latest")
+    text = mirror.admin("/metrics").body.decode()
+    kind, seen, ended = None, set(), set()
+    for line in text.split("\n"):
+        if line.startswith("# TYPE "):
+            ended.add(kind)
+            kind = line.split(" ")[2]
+            assert kind not in ended, line
+        elif line and not line.startswith("#"):
+            match = re.fullmatch(r'(\w+)(\{(\w+="([^"\\\n]|\\[\\"n])*",?)+\})? -?[0-9.e+]+', line)
+            assert match and match[1] in (kind, kind + "_bucket", kind + "_sum", kind + "_count"), line
+            series = line.rpartition(" ")[0]
+            assert series not in seen, line
+            seen.add(series)
+    name = "127.0.0.1:%d" % one.port
+    for nth in ("", "#2", "#3"):
+        labels = '{registry="one.test",upstream="%s%s",credential="anonymous"}' % (name, nth)
+        assert "mirrord_upstream_breaker_open" + labels in seen
+    assert "hidden" not in text and "hidden" not in mirror.log()

@@ -72,7 +72,7 @@ static bool add_item(struct ledger *l, struct evict_plan *plan, int64_t blob)
         plan->n_room = plan->n_room ? plan->n_room * 2 : 16;
         plan->items = xrealloc(plan->items, plan->n_room * sizeof(plan->items[0]));
     }
-    plan->items[plan->n++] = (struct evict_item){blob, d};
+    plan->items[plan->n++] = (struct evict_item){.blob = blob, .digest = d};
     return true;
 }
 

@@ -37,6 +37,7 @@ struct evict_root {
 struct evict_item {
     int64_t blob;
     struct digest digest;
+    bool is_unlinked; /* its link in the repository has gone */
 };
 
 /* What goes with it. */
@@ -62,6 +63,6 @@ void evict_plan_free(struct evict_plan **plan);
 /* Somebody reads, fills or pushes a part of it. */
 bool evict_is_busy(struct evict *e, const struct evict_plan *plan);
 /* Removes it from the storage, the memory and the ledger; adds to *sum. */
-void evict_remove(struct evict *e, const struct evict_plan *plan, struct evict_result *sum);
+void evict_remove(struct evict *e, struct evict_plan *plan, struct evict_result *sum);
 
 #endif

@@ -151,6 +151,8 @@ bool ledger_put_tag(struct ledger *l, int64_t repo, struct slice tag, bool is_pu
 void ledger_put_used(struct ledger *l, const struct digest *d, int64_t at_s);
 void ledger_apply(struct ledger *l, const struct ledger_note *n);
 void ledger_put_pin(struct ledger *l, struct slice repo, struct slice reference);
+/* One that was mirrored, and whose blob is about to be looked at. Leaves its root. */
+void ledger_drop_mirrored(struct ledger *l, enum link_kind kind, int64_t repo, int64_t blob);
 /* Reads what this manifest references off its blob. 0; -ENOENT; -EBADMSG: damaged; … */
 int ledger_read_manifest(struct ledger *l, int64_t blob, const struct digest *d, bool is_pushed);
 /* A revision of the repository references it. */

@@ -18,11 +18,20 @@
 #define SCAN_DEPTH_MAX 512
 #define MANIFEST_MAX_BYTES ((uint64_t)64 << 20)
 
-/* Columns of BLOB_FIND and BLOB_GET. */
-enum { COLUMN_ID, COLUMN_SIZE, COLUMN_USED, COLUMN_PUSHED, COLUMN_READ };
+/* Columns of BLOB_FIND, BLOB_GET and BLOB_LOOK; the last two of BLOB_LOOK only. */
+enum {
+    COLUMN_ID,
+    COLUMN_SIZE,
+    COLUMN_USED,
+    COLUMN_PUSHED,
+    COLUMN_READ,
+    COLUMN_LINKED,
+    COLUMN_REFERENCED
+};
 
 struct blob_row {
     bool has_size, is_pushed;
+    bool is_linked, is_referenced; /* of look_at only */
     int64_t size, used;
     int read;
 };
@@ -49,11 +58,12 @@ int64_t ledger_blob(struct ledger *l, const struct digest *d, int64_t at_s, bool
     return ledger_new_id(l->db);
 }
 
-static struct blob_row row_of(struct ledger *l, int64_t blob)
+static struct blob_row read_row(struct ledger *l, enum ledger_sql sql, int64_t blob)
 {
     struct blob_row row = {0};
-    sqlite3_stmt *s = ledger_row(l->db, LEDGER_BLOB_GET, "i", blob);
+    sqlite3_stmt *s = ledger_row(l->db, sql, "i", blob);
 
+    CHECK(sql == LEDGER_BLOB_GET || sql == LEDGER_BLOB_LOOK);
     if (s) {
         row.has_size = sqlite3_column_type(s, COLUMN_SIZE) != SQLITE_NULL;
         row.size = sqlite3_column_int64(s, COLUMN_SIZE);
@@ -61,8 +71,22 @@ static struct blob_row row_of(struct ledger *l, int64_t blob)
         row.is_pushed = sqlite3_column_int(s, COLUMN_PUSHED) != 0;
         row.read = sqlite3_column_int(s, COLUMN_READ);
     }
-    ledger_end(l->db, LEDGER_BLOB_GET);
+    if (s && sql == LEDGER_BLOB_LOOK) {
+        row.is_linked = sqlite3_column_int(s, COLUMN_LINKED) != 0;
+        row.is_referenced = sqlite3_column_int(s, COLUMN_REFERENCED) != 0;
+    }
+    ledger_end(l->db, sql);
     return row;
+}
+
+static struct blob_row row_of(struct ledger *l, int64_t blob)
+{
+    return read_row(l, LEDGER_BLOB_GET, blob);
+}
+
+static struct blob_row look_at(struct ledger *l, int64_t blob)
+{
+    return read_row(l, LEDGER_BLOB_LOOK, blob);
 }
 
 /* A list of rows, since a statement cannot be walked while it is used again. */
@@ -166,9 +190,9 @@ void ledger_put_blob(struct ledger *l, const struct digest *d, uint64_t size, in
  * digest always references the same. */
 static void forget_references(struct ledger *l, int64_t blob)
 {
-    struct blob_row row = row_of(l, blob);
+    struct blob_row row = look_at(l, blob);
 
-    if (row.has_size || ledger_value(l->db, LEDGER_LINK_ANY, 0, "i", blob))
+    if (row.has_size || row.is_linked)
         return;
     struct ids below = {0};
     if (row.read != 0) {
@@ -187,15 +211,22 @@ static void forget_references(struct ledger *l, int64_t blob)
 
 void ledger_drop_blob(struct ledger *l, int64_t blob)
 {
-    struct blob_row row = row_of(l, blob);
+    struct blob_row row = look_at(l, blob);
 
     if (row.has_size) {
         l->n_blobs--;
         l->stored_bytes -= row.size;
         if (row.is_pushed)
             l->pushed_bytes -= row.size;
-        ledger_run(l->db, LEDGER_BLOB_NO_SIZE, "i", blob);
     }
+    /* Most are layers that nothing holds any more: their row goes, and that is all. */
+    if (!row.is_linked && !row.is_referenced && row.read == 0) {
+        ledger_run(l->db, LEDGER_BLOB_DROP, "i", blob);
+        if (ledger_changes(l->db) > 0)
+            return;
+    }
+    if (row.has_size)
+        ledger_run(l->db, LEDGER_BLOB_NO_SIZE, "i", blob);
     forget_references(l, blob);
 }
 
@@ -292,11 +323,13 @@ bool ledger_is_pinned(struct ledger *l, int64_t blob, int64_t repo)
 
 bool ledger_is_loose(struct ledger *l, int64_t blob)
 {
-    if (row_of(l, blob).is_pushed || ledger_value(l->db, LEDGER_LINK_ANY, 0, "i", blob) != 0)
+    struct blob_row row = look_at(l, blob);
+
+    if (row.is_pushed || row.is_linked)
         return false;
     /* The recursion costs ten times as much as the look whether it is needed. */
-    bool is_referenced = ledger_value(l->db, LEDGER_REF_ANY, 0, "i", blob) != 0 &&
-                         ledger_value(l->db, LEDGER_REF_ALIVE, 0, "i", blob) != 0;
+    bool is_referenced =
+        row.is_referenced && ledger_value(l->db, LEDGER_REF_ALIVE, 0, "i", blob) != 0;
     return !is_referenced && !ledger_db_has_failed(l->db);
 }
 
@@ -305,30 +338,14 @@ bool ledger_is_loose(struct ledger *l, int64_t blob)
 /* What a new revision references stands no longer for itself. */
 static void cover_references(struct ledger *l, int64_t manifest, int64_t repo)
 {
-    struct ids below = references_of(l, manifest);
-
-    for (size_t i = 0; i < below.n; i++) {
-        ledger_run(l->db, LEDGER_ROOT_DROP, "iii", below.ids[i], repo, (int64_t)LINK_LAYER);
-        ledger_run(l->db, LEDGER_ROOT_DROP, "iii", below.ids[i], repo, (int64_t)LINK_REVISION);
-    }
-    free(below.ids);
+    ledger_run(l->db, LEDGER_ROOT_COVER, "ii", manifest, repo);
 }
 
 /* The other way round: a revision goes, and what it referenced may stand for itself. Whether it
  * does is looked at when it is chosen. */
 static void uncover_references(struct ledger *l, int64_t manifest, int64_t repo)
 {
-    struct ids below = references_of(l, manifest);
-
-    for (size_t i = 0; i < below.n; i++) {
-        int64_t used = row_of(l, below.ids[i]).used;
-        for (enum link_kind kind = 0; kind < LINK_KIND_MAX; kind++) {
-            if (ledger_value(l->db, LEDGER_LINK_FIND, 1, "iii", below.ids[i], (int64_t)kind,
-                             repo) == 0)
-                ledger_run(l->db, LEDGER_ROOT_ADD, "iiii", repo, below.ids[i], (int64_t)kind, used);
-        }
-    }
-    free(below.ids);
+    ledger_run(l->db, LEDGER_ROOT_UNCOVER, "ii", manifest, repo);
 }
 
 bool ledger_put_link(struct ledger *l, enum link_kind kind, struct slice repo_name,
@@ -379,6 +396,14 @@ void ledger_drop_link(struct ledger *l, enum link_kind kind, int64_t repo, int64
     if (known == 1)
         review_pushed(l, blob);
     forget_references(l, blob);
+}
+
+void ledger_drop_mirrored(struct ledger *l, enum link_kind kind, int64_t repo, int64_t blob)
+{
+    CHECK(kind < LINK_KIND_MAX && repo != 0);
+    ledger_run(l->db, LEDGER_LINK_DROP, "iii", blob, (int64_t)kind, repo);
+    if (kind == LINK_REVISION)
+        uncover_references(l, blob, repo);
 }
 
 /* --- tags, uses, pins ------------------------------------------------------------------------- */

@@ -104,6 +104,23 @@ int link_file_load(struct layout *l, const struct link_name *name, struct origin
     return rc;
 }
 
+int link_file_look(struct layout *l, const struct link_name *name)
+{
+    struct origin origin;
+    struct stat st;
+    int rc;
+
+    if (name->kind == LINK_LAYER) {
+        char *path = record_path(l, name);
+        rc = stat(path, &st) < 0 ? -errno : 0;
+        free(path);
+        if (rc == 0)
+            return 0;
+    }
+    rc = link_file_load(l, name, &origin);
+    return rc == 0 && origin.is_pushed ? -EEXIST : rc;
+}
+
 void link_file_media_type(struct layout *l, const struct link_name *name, struct strbuf *out)
 {
     json_t *root = read_record(l, name);

@@ -17,8 +17,8 @@
 #include "cache/evict_private.h"
 #include "cache/vouch_private.h"
 
-#define WINDOW 64       /* roots that are compared with each other */
-#define BATCH_BLOBS 256 /* about so many are removed before other work has its turn */
+#define WINDOW 128      /* roots that are compared with each other */
+#define BATCH_BLOBS 512 /* about so many are removed before other work has its turn */
 #define REST_MS 5000    /* after a run that found nothing more to evict */
 #define AGE_MS 60000    /* between two looks for what is too old */
 

@@ -71,6 +71,8 @@ struct ledger_walk {
     int64_t after_a, after_b, after_c; /* behind these rows */
     char *after_name;
     uint64_t n_walked, n_mended;
+    int64_t n_blobs, n_links, n_tags; /* that are in the storage, and so have rows */
+    bool is_disturbed;                /* rows were changed by others since it began */
     bool has_failed; /* something could not be read: not all is known */
     struct error why;
 };

@@ -58,19 +58,41 @@ int64_t ledger_blob(struct ledger *l, const struct digest *d, int64_t at_s, bool
     return ledger_new_id(l->db);
 }
 
+static struct blob_row row_in(sqlite3_stmt *s)
+{
+    if (!s)
+        return (struct blob_row){.has_size = false};
+    return (struct blob_row){
+        .has_size = sqlite3_column_type(s, COLUMN_SIZE) != SQLITE_NULL,
+        .size = sqlite3_column_int64(s, COLUMN_SIZE),
+        .used = sqlite3_column_int64(s, COLUMN_USED),
+        .is_pushed = sqlite3_column_int(s, COLUMN_PUSHED) != 0,
+        .read = sqlite3_column_int(s, COLUMN_READ),
+    };
+}
+
+/* By its digest; made when there is none. 0: a failure. */
+static int64_t find_row(struct ledger *l, const struct digest *d, int64_t at_s,
+                        struct blob_row *row)
+{
+    sqlite3_stmt *s = ledger_row(l->db, LEDGER_BLOB_FIND, "d", d);
+    int64_t id = s ? sqlite3_column_int64(s, COLUMN_ID) : 0;
+
+    *row = row_in(s);
+    ledger_end(l->db, LEDGER_BLOB_FIND);
+    if (id != 0 || ledger_db_has_failed(l->db))
+        return id;
+    ledger_run(l->db, LEDGER_BLOB_ADD, "di", d, at_s);
+    row->used = at_s;
+    return ledger_new_id(l->db);
+}
+
 static struct blob_row read_row(struct ledger *l, enum ledger_sql sql, int64_t blob)
 {
-    struct blob_row row = {0};
     sqlite3_stmt *s = ledger_row(l->db, sql, "i", blob);
+    struct blob_row row = row_in(s);
 
     CHECK(sql == LEDGER_BLOB_GET || sql == LEDGER_BLOB_LOOK);
-    if (s) {
-        row.has_size = sqlite3_column_type(s, COLUMN_SIZE) != SQLITE_NULL;
-        row.size = sqlite3_column_int64(s, COLUMN_SIZE);
-        row.used = sqlite3_column_int64(s, COLUMN_USED);
-        row.is_pushed = sqlite3_column_int(s, COLUMN_PUSHED) != 0;
-        row.read = sqlite3_column_int(s, COLUMN_READ);
-    }
     if (s && sql == LEDGER_BLOB_LOOK) {
         row.is_linked = sqlite3_column_int(s, COLUMN_LINKED) != 0;
         row.is_referenced = sqlite3_column_int(s, COLUMN_REFERENCED) != 0;
@@ -164,26 +186,26 @@ static void review_pushed(struct ledger *l, int64_t blob)
 
 /* --- blobs ------------------------------------------------------------------------------------ */
 
-static void put_size(struct ledger *l, int64_t blob, uint64_t size, int64_t at_s)
+static void put_size(struct ledger *l, int64_t blob, const struct blob_row *row, uint64_t size,
+                     int64_t at_s)
 {
-    struct blob_row row = row_of(l, blob);
-
     CHECK(blob != 0);
-    if (row.has_size && row.size == (int64_t)size)
+    if (row->has_size && row->size == (int64_t)size)
         return;
     ledger_run(l->db, LEDGER_BLOB_SET_SIZE, "iii", blob, (int64_t)size, at_s);
-    l->n_blobs += !row.has_size;
-    l->stored_bytes += (int64_t)size - row.size;
-    if (row.is_pushed)
-        l->pushed_bytes += (int64_t)size - row.size;
+    l->n_blobs += !row->has_size;
+    l->stored_bytes += (int64_t)size - row->size;
+    if (row->is_pushed)
+        l->pushed_bytes += (int64_t)size - row->size;
 }
 
 void ledger_put_blob(struct ledger *l, const struct digest *d, uint64_t size, int64_t at_s)
 {
-    int64_t blob = ledger_blob(l, d, at_s, true);
+    struct blob_row row;
+    int64_t blob = find_row(l, d, at_s, &row);
 
     if (blob != 0)
-        put_size(l, blob, size, at_s);
+        put_size(l, blob, &row, size, at_s);
 }
 
 /* Neither here nor linked: what it references is of no interest. While it is linked it is, since a
@@ -231,16 +253,16 @@ void ledger_drop_blob(struct ledger *l, int64_t blob)
 }
 
 /* What is linked is usually here; if nobody has noted its size, the storage says it. */
-static void learn_size(struct ledger *l, int64_t blob, const struct digest *d, int64_t at_s)
+static void learn_size(struct ledger *l, int64_t blob, const struct blob_row *row,
+                       const struct digest *d, int64_t at_s)
 {
-    struct blob_row row = row_of(l, blob);
     struct stat st;
 
-    if (row.has_size)
+    if (row->has_size)
         return;
     char *path = layout_blob(l->layout, d);
     if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
-        put_size(l, blob, (uint64_t)st.st_size, at_s);
+        put_size(l, blob, row, (uint64_t)st.st_size, at_s);
     free(path);
 }
 
@@ -352,12 +374,13 @@ bool ledger_put_link(struct ledger *l, enum link_kind kind, struct slice repo_na
                      const struct digest *d, bool is_pushed, int64_t at_s)
 {
     int64_t repo = ledger_repo(l, repo_name, true);
-    int64_t blob = ledger_blob(l, d, at_s, true);
+    struct blob_row row;
+    int64_t blob = find_row(l, d, at_s, &row);
 
     CHECK(kind < LINK_KIND_MAX);
     if (repo == 0 || blob == 0)
         return false;
-    learn_size(l, blob, d, at_s);
+    learn_size(l, blob, &row, d, at_s);
     int64_t known = ledger_value(l->db, LEDGER_LINK_FIND, -1, "iii", blob, (int64_t)kind, repo);
     if (known != is_pushed)
         ledger_run(l->db, LEDGER_LINK_PUT, "iiii", blob, (int64_t)kind, repo, (int64_t)is_pushed);
@@ -481,6 +504,7 @@ void ledger_apply(struct ledger *l, const struct ledger_note *n)
     struct slice name = {n->text + n->n_repo, n->n_name};
 
     CHECK(l->db && n->kind < NOTE_KIND_MAX);
+    l->walk.is_disturbed = true;
     switch (n->kind) {
     case NOTE_BLOB:
         ledger_put_blob(l, &n->digest, n->size, n->at_s);

@@ -397,11 +397,6 @@ int64_t ledger_new_id(struct ledger_db *db)
     return sqlite3_last_insert_rowid(db->sqlite);
 }
 
-int64_t ledger_changes(struct ledger_db *db)
-{
-    return db->failure == SQLITE_OK ? sqlite3_changes(db->sqlite) : 0;
-}
-
 /* --- transactions ----------------------------------------------------------------------------- */
 
 void ledger_db_begin(struct ledger_db *db)

@@ -49,8 +49,6 @@ bool ledger_db_has_failed(const struct ledger_db *db);
 
 /* Arguments by letters: i int64_t, d const struct digest *, s struct slice. Runs it to its end. */
 void ledger_run(struct ledger_db *db, enum ledger_sql sql, const char *kinds, ...);
-/* How many rows the last of those that change some has changed. */
-int64_t ledger_changes(struct ledger_db *db);
 /* The first row, if there is one: its columns until the next use of this statement. */
 sqlite3_stmt *ledger_row(struct ledger_db *db, enum ledger_sql sql, const char *kinds, ...);
 /* The row behind it, or NULL. */

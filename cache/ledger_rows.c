@@ -231,22 +231,29 @@ static void forget_references(struct ledger *l, int64_t blob)
     free(below.ids);
 }
 
+static void count_gone(struct ledger *l, const struct blob_row *row)
+{
+    if (!row->has_size)
+        return;
+    l->n_blobs--;
+    l->stored_bytes -= row->size;
+    if (row->is_pushed)
+        l->pushed_bytes -= row->size;
+}
+
 void ledger_drop_blob(struct ledger *l, int64_t blob)
 {
-    struct blob_row row = look_at(l, blob);
-
-    if (row.has_size) {
-        l->n_blobs--;
-        l->stored_bytes -= row.size;
-        if (row.is_pushed)
-            l->pushed_bytes -= row.size;
-    }
     /* Most are layers that nothing holds any more: their row goes, and that is all. */
-    if (!row.is_linked && !row.is_referenced && row.read == 0) {
-        ledger_run(l->db, LEDGER_BLOB_DROP, "i", blob);
-        if (ledger_changes(l->db) > 0)
-            return;
-    }
+    sqlite3_stmt *s = ledger_row(l->db, LEDGER_BLOB_DROP, "i", blob);
+    bool has_gone = s != NULL;
+    struct blob_row row = row_in(s);
+
+    ledger_end(l->db, LEDGER_BLOB_DROP);
+    if (!has_gone)
+        row = row_of(l, blob);
+    count_gone(l, &row);
+    if (has_gone)
+        return;
     if (row.has_size)
         ledger_run(l->db, LEDGER_BLOB_NO_SIZE, "i", blob);
     forget_references(l, blob);

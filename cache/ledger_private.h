@@ -73,7 +73,7 @@ struct ledger_walk {
     uint64_t n_walked, n_mended;
     int64_t n_blobs, n_links, n_tags; /* that are in the storage, and so have rows */
     bool is_disturbed;                /* rows were changed by others since it began */
-    bool has_failed; /* something could not be read: not all is known */
+    bool has_failed;                  /* something could not be read: not all is known */
     struct error why;
 };
 

@@ -17,8 +17,7 @@
 #include "cache/evict_private.h"
 #include "cache/vouch_private.h"
 
-#define WINDOW 64       /* roots that are compared with each other */
-#define BATCH_BLOBS 256 /* about so many are removed before other work has its turn */
+#define BATCH_BLOBS 512 /* about so many are removed before other work has its turn */
 #define REST_MS 5000    /* after a run that found nothing more to evict */
 #define AGE_MS 60000    /* between two looks for what is too old */
 
@@ -179,10 +178,11 @@ static int64_t cutoff_of(struct evict *e)
  * next ones first. Those that cannot go are passed. True when there may be more. */
 static bool take_window(struct evict *e, struct evict_result *sum, uint64_t low)
 {
-    struct evict_root roots[WINDOW];
     struct ledger *l = e->place.ledger;
-    size_t n = evict_next_roots(l, e->after_used, e->after_id, WINDOW, roots);
-    size_t n_most = n == WINDOW ? n / 2 : n;
+    const struct evict_root *roots = e->window.roots;
+
+    evict_next_roots(l, e->after_used, e->after_id, &e->window);
+    size_t n = e->window.n, n_most = n == EVICT_WINDOW ? n / 2 : n;
     int64_t cutoff = cutoff_of(e);
     size_t n_gone = 0, n_needless = 0, i;
 
@@ -210,7 +210,7 @@ static bool take_window(struct evict *e, struct evict_result *sum, uint64_t low)
             e->after_id = roots[k].id;
         }
     }
-    return n_gone > 0 || (n == WINDOW && n_needless < n);
+    return n_gone > 0 || (n == EVICT_WINDOW && n_needless < n);
 }
 
 static bool is_due(struct evict *e, uint64_t limit)
@@ -241,6 +241,7 @@ static bool batch(struct evict *e, int *rc, struct error *err)
 static void begin_run(struct evict *e)
 {
     e->after_used = e->after_id = INT64_MIN;
+    e->window.n = 0;
     pthread_mutex_lock(&e->lock);
     struct evict_report r = e->report;
     e->report = (struct evict_report){

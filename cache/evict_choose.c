@@ -13,9 +13,9 @@
 #define BONUS_S 86400.0
 #define BONUS_HALF_BYTES 1048576.0 /* per request */
 
-/* When it is due: its last use, and up to a day more the more it costs, byte by byte, to fetch it
- * again. Each blob is a request, which upstreams count and which takes its round trips. */
-static double due_of(struct ledger *l, const struct evict_root *root)
+/* What it is worth beyond its last use: the more it costs, byte by byte, to fetch it again. Each
+ * blob is a request, which upstreams count and which takes its round trips. */
+static double bonus_of(struct ledger *l, const struct evict_root *root)
 {
     double bytes_per_request = 0;
     sqlite3_stmt *s = ledger_row(l->db, LEDGER_ROOT_SIZE, "i", root->blob);
@@ -23,7 +23,21 @@ static double due_of(struct ledger *l, const struct evict_root *root)
     if (s && sqlite3_column_int64(s, 1) > 0)
         bytes_per_request = sqlite3_column_double(s, 0) / sqlite3_column_double(s, 1);
     ledger_end(l->db, LEDGER_ROOT_SIZE);
-    return (double)root->used + BONUS_S * BONUS_HALF_BYTES / (BONUS_HALF_BYTES + bytes_per_request);
+    return BONUS_S * BONUS_HALF_BYTES / (BONUS_HALF_BYTES + bytes_per_request);
+}
+
+/* Those that stayed of the window before are not weighed again. */
+static void weigh(struct ledger *l, struct evict_root *root, const struct evict_window *before)
+{
+    for (size_t i = 0; i < before->n; i++) {
+        if (before->roots[i].id == root->id && before->roots[i].blob == root->blob) {
+            root->bonus = before->roots[i].bonus;
+            root->due = (double)root->used + root->bonus;
+            return;
+        }
+    }
+    root->bonus = bonus_of(l, root);
+    root->due = (double)root->used + root->bonus;
 }
 
 static int compare(const void *a, const void *b)
@@ -33,15 +47,16 @@ static int compare(const void *a, const void *b)
     return (x->due > y->due) - (x->due < y->due);
 }
 
-size_t evict_next_roots(struct ledger *l, int64_t after_used, int64_t after_id, size_t n_max,
-                        struct evict_root *out)
+void evict_next_roots(struct ledger *l, int64_t after_used, int64_t after_id,
+                      struct evict_window *w)
 {
-    size_t n = 0;
+    struct evict_window before = *w;
 
-    for (sqlite3_stmt *s =
-             ledger_row(l->db, LEDGER_ROOT_NEXT, "iii", after_used, after_id, (int64_t)n_max);
-         s && n < n_max; s = ledger_next(l->db, LEDGER_ROOT_NEXT)) {
-        out[n++] = (struct evict_root){
+    w->n = 0;
+    for (sqlite3_stmt *s = ledger_row(l->db, LEDGER_ROOT_NEXT, "iii", after_used, after_id,
+                                      (int64_t)EVICT_WINDOW);
+         s && w->n < EVICT_WINDOW; s = ledger_next(l->db, LEDGER_ROOT_NEXT)) {
+        w->roots[w->n++] = (struct evict_root){
             .id = sqlite3_column_int64(s, 0),
             .repo = sqlite3_column_int64(s, 1),
             .blob = sqlite3_column_int64(s, 2),
@@ -50,13 +65,22 @@ size_t evict_next_roots(struct ledger *l, int64_t after_used, int64_t after_id, 
         };
     }
     ledger_end(l->db, LEDGER_ROOT_NEXT);
-    for (size_t i = 0; i < n; i++)
-        out[i].due = due_of(l, &out[i]);
-    qsort(out, n, sizeof(out[0]), compare);
-    return n;
+    for (size_t i = 0; i < w->n; i++)
+        weigh(l, &w->roots[i], &before);
+    qsort(w->roots, w->n, sizeof(w->roots[0]), compare);
 }
 
 /* --- what goes with it ------------------------------------------------------------------------ */
+
+static void add_known(struct evict_plan *plan, int64_t blob, const struct digest *d)
+{
+    CHECK(plan->n_manifests <= plan->n);
+    if (plan->n == plan->n_room) {
+        plan->n_room = plan->n_room ? plan->n_room * 2 : 16;
+        plan->items = xrealloc(plan->items, plan->n_room * sizeof(plan->items[0]));
+    }
+    plan->items[plan->n++] = (struct evict_item){.blob = blob, .digest = *d};
+}
 
 static bool add_item(struct ledger *l, struct evict_plan *plan, int64_t blob)
 {
@@ -64,16 +88,10 @@ static bool add_item(struct ledger *l, struct evict_plan *plan, int64_t blob)
     sqlite3_stmt *s = ledger_row(l->db, LEDGER_BLOB_GET, "i", blob);
     bool is_known = s && ledger_digest_of(s, 0, &d);
 
-    CHECK(plan->n_manifests <= plan->n);
     ledger_end(l->db, LEDGER_BLOB_GET);
-    if (!is_known)
-        return false;
-    if (plan->n == plan->n_room) {
-        plan->n_room = plan->n_room ? plan->n_room * 2 : 16;
-        plan->items = xrealloc(plan->items, plan->n_room * sizeof(plan->items[0]));
-    }
-    plan->items[plan->n++] = (struct evict_item){blob, d};
-    return true;
+    if (is_known)
+        add_known(plan, blob, &d);
+    return is_known;
 }
 
 static bool has_manifest(const struct evict_plan *plan, int64_t blob)
@@ -106,31 +124,40 @@ static bool is_only_theirs(struct ledger *l, const struct evict_plan *plan, int6
 
 struct reference {
     int64_t blob;
+    struct digest digest;
     bool is_layer, is_revision; /* with a mirrored link of this kind in the repository */
 };
 
-/* Of one manifest; the caller frees the list. */
-static struct reference *references_of(struct ledger *l, const struct evict_plan *plan,
-                                       int64_t manifest, size_t *n_out)
-{
-    struct reference *list = NULL;
-    size_t n = 0, n_room = 0;
+/* Of all manifests that go, in the order of these. */
+struct references {
+    struct reference *list;
+    size_t n, n_room;
+};
 
-    for (sqlite3_stmt *s = ledger_row(l->db, LEDGER_REF_LINKS, "ii", manifest, plan->repo); s;
-         s = ledger_next(l->db, LEDGER_REF_LINKS)) {
-        if (n == n_room) {
-            n_room = n_room ? n_room * 2 : 16;
-            list = xrealloc(list, n_room * sizeof(list[0]));
-        }
-        list[n++] = (struct reference){
-            .blob = sqlite3_column_int64(s, 0),
-            .is_layer = sqlite3_column_type(s, 1) != SQLITE_NULL && !sqlite3_column_int(s, 1),
-            .is_revision = sqlite3_column_type(s, 2) != SQLITE_NULL && !sqlite3_column_int(s, 2),
-        };
+static void add_reference(struct references *all, sqlite3_stmt *s)
+{
+    struct reference r = {
+        .blob = sqlite3_column_int64(s, 0),
+        .is_layer = sqlite3_column_type(s, 1) != SQLITE_NULL && !sqlite3_column_int(s, 1),
+        .is_revision = sqlite3_column_type(s, 2) != SQLITE_NULL && !sqlite3_column_int(s, 2),
+    };
+
+    if (!ledger_digest_of(s, 3, &r.digest))
+        return;
+    if (all->n == all->n_room) {
+        all->n_room = all->n_room ? all->n_room * 2 : 16;
+        all->list = xrealloc(all->list, all->n_room * sizeof(all->list[0]));
     }
+    all->list[all->n++] = r;
+}
+
+static void add_references(struct ledger *l, const struct evict_plan *plan, int64_t manifest,
+                           struct references *all)
+{
+    for (sqlite3_stmt *s = ledger_row(l->db, LEDGER_REF_LINKS, "ii", manifest, plan->repo); s;
+         s = ledger_next(l->db, LEDGER_REF_LINKS))
+        add_reference(all, s);
     ledger_end(l->db, LEDGER_REF_LINKS);
-    *n_out = n;
-    return list;
 }
 
 /* A child goes with its index unless something else in the repository wants it for itself. */
@@ -141,32 +168,39 @@ static bool child_goes(struct ledger *l, const struct evict_plan *plan, int64_t 
            !ledger_is_pinned(l, blob, plan->repo) && is_only_theirs(l, plan, blob);
 }
 
-static void add_children(struct ledger *l, struct evict_plan *plan)
+static void add_children(struct ledger *l, struct evict_plan *plan, struct references *all)
 {
     for (size_t i = 0; i < plan->n_manifests; i++) {
-        size_t n;
-        struct reference *list = references_of(l, plan, plan->items[i].blob, &n);
-        for (size_t k = 0; k < n; k++) {
-            if (list[k].is_revision && child_goes(l, plan, list[k].blob))
-                plan->n_manifests += add_item(l, plan, list[k].blob);
+        size_t k = all->n;
+        add_references(l, plan, plan->items[i].blob, all);
+        for (; k < all->n; k++) {
+            const struct reference *r = &all->list[k];
+            if (!r->is_revision || !child_goes(l, plan, r->blob))
+                continue;
+            add_known(plan, r->blob, &r->digest);
+            plan->n_manifests++;
         }
-        free(list);
     }
 }
 
-static void add_layers(struct ledger *l, struct evict_plan *plan)
+static void add_layers(struct ledger *l, struct evict_plan *plan, const struct references *all)
 {
-    for (size_t i = 0; i < plan->n_manifests; i++) {
-        size_t n;
-        struct reference *list = references_of(l, plan, plan->items[i].blob, &n);
-        for (size_t k = 0; k < n; k++) {
-            if (list[k].is_layer && !has_item(plan, list[k].blob) &&
-                !ledger_is_pinned(l, list[k].blob, plan->repo) &&
-                is_only_theirs(l, plan, list[k].blob))
-                add_item(l, plan, list[k].blob);
-        }
-        free(list);
+    for (size_t k = 0; k < all->n; k++) {
+        const struct reference *r = &all->list[k];
+        if (r->is_layer && !has_item(plan, r->blob) && !ledger_is_pinned(l, r->blob, plan->repo) &&
+            is_only_theirs(l, plan, r->blob))
+            add_known(plan, r->blob, &r->digest);
     }
+}
+
+static void add_parts(struct ledger *l, struct evict_plan *plan)
+{
+    struct references all = {0};
+
+    plan->n_manifests = 1;
+    add_children(l, plan, &all);
+    add_layers(l, plan, &all);
+    free(all.list);
 }
 
 static char *name_of(struct ledger *l, int64_t repo)
@@ -220,11 +254,8 @@ struct evict_plan *evict_plan_new(struct ledger *l, const struct evict_root *roo
         evict_plan_free(&plan);
         return NULL;
     }
-    if (root->kind == LINK_REVISION && root->repo != 0) {
-        plan->n_manifests = 1;
-        add_children(l, plan);
-        add_layers(l, plan);
-    }
+    if (root->kind == LINK_REVISION && root->repo != 0)
+        add_parts(l, plan);
     return plan;
 }
 

@@ -12,11 +12,28 @@
 
 #define EVICT_PREFIX "evict"
 
+/* Something that may go by itself: an image, a layer that no image needs (kind LINK_LAYER), or a
+ * blob that nobody links any more (repo 0). */
+struct evict_root {
+    int64_t id; /* 0: of no row */
+    int64_t repo, blob, used;
+    enum link_kind kind;
+    double bonus, due; /* the lower this, the less it is worth: used and the bonus */
+};
+
+#define EVICT_WINDOW 128 /* roots that are compared with each other */
+
+struct evict_window {
+    size_t n;
+    struct evict_root roots[EVICT_WINDOW];
+};
+
 struct evict {
     struct evict_place place;
     struct errand turn; /* of the run, while there is one */
     /* Of who set is_running. */
     int64_t after_used, after_id; /* the run has passed these roots */
+    struct evict_window window;   /* of the last batch of this run */
     enum evict_reason reason;     /* of what is being removed; guarded by the ledger's lock */
     _Atomic uint64_t high_bytes, low_bytes, rest_until_ms, aged_at_ms;
     _Atomic int64_t max_age_s;
@@ -25,18 +42,10 @@ struct evict {
     struct evict_report report;
 };
 
-/* Something that may go by itself: an image, a layer that no image needs (kind LINK_LAYER), or a
- * blob that nobody links any more (repo 0). */
-struct evict_root {
-    int64_t id; /* 0: of no row */
-    int64_t repo, blob, used;
-    enum link_kind kind;
-    double due; /* the lower, the less it is worth */
-};
-
 struct evict_item {
     int64_t blob;
     struct digest digest;
+    bool is_unlinked; /* its link in the repository has gone */
 };
 
 /* What goes with it. */
@@ -49,9 +58,10 @@ struct evict_plan {
 
 /* --- evict_choose.c: within a transaction of the ledger --------------------------------------- */
 
-/* The next n_max roots behind (used, id), the least valuable first. How many. */
-size_t evict_next_roots(struct ledger *l, int64_t after_used, int64_t after_id, size_t n_max,
-                        struct evict_root *out);
+/* The next roots behind (used, id), the least valuable first; *w: those before, which are not
+ * weighed again, or none. */
+void evict_next_roots(struct ledger *l, int64_t after_used, int64_t after_id,
+                      struct evict_window *w);
 /* NULL with *why: it does not go now; *is_root false: nor by itself ever, its row is of no use. */
 struct evict_plan *evict_plan_new(struct ledger *l, const struct evict_root *root, const char **why,
                                   bool *is_root);
@@ -62,6 +72,6 @@ void evict_plan_free(struct evict_plan **plan);
 /* Somebody reads, fills or pushes a part of it. */
 bool evict_is_busy(struct evict *e, const struct evict_plan *plan);
 /* Removes it from the storage, the memory and the ledger; adds to *sum. */
-void evict_remove(struct evict *e, const struct evict_plan *plan, struct evict_result *sum);
+void evict_remove(struct evict *e, struct evict_plan *plan, struct evict_result *sum);
 
 #endif

@@ -79,21 +79,38 @@ static void drop_tags(struct evict *e, const struct evict_plan *plan,
     } while (n == sizeof(names) / sizeof(names[0]));
 }
 
-static void drop_link(struct evict *e, const struct evict_plan *plan, enum link_kind kind,
-                      const struct evict_item *item, struct evict_result *sum)
+static enum link_kind kind_of(const struct evict_plan *plan, size_t i)
 {
-    struct error err;
-    int rc = links_drop_mirrored_now(e->place.links, kind, slice_of(plan->repo_name), &item->digest,
-                                     &err);
+    return i < plan->n_manifests ? LINK_REVISION : LINK_LAYER;
+}
 
-    CHECK(plan->repo_name && kind < LINK_KIND_MAX);
+static void drop_link(struct evict *e, struct evict_plan *plan, size_t i, struct evict_result *sum)
+{
+    struct evict_item *item = &plan->items[i];
+    struct error err;
+    int rc = links_drop_mirrored_now(e->place.links, kind_of(plan, i), slice_of(plan->repo_name),
+                                     &item->digest, &err);
+
+    CHECK(plan->repo_name && i < plan->n);
     if (rc == 0)
         sum->n_links++;
     /* -EEXIST: it has been pushed a moment ago, and noted as that. */
     if (rc < 0 && rc != -ENOENT && rc != -EEXIST)
         note_failure(e, &err);
-    if (rc == 0 || rc == -ENOENT)
-        ledger_drop_link(e->place.ledger, kind, plan->repo, item->blob);
+    item->is_unlinked = rc == 0 || rc == -ENOENT;
+}
+
+/* Manifests' files first; their rows last, so that layers which go, too, are not taken for such as
+ * stand for themselves now. */
+static void drop_links(struct evict *e, struct evict_plan *plan, struct evict_result *sum)
+{
+    for (size_t i = 0; i < plan->n; i++)
+        drop_link(e, plan, i, sum);
+    for (size_t i = plan->n; i-- > 0;) {
+        if (plan->items[i].is_unlinked)
+            ledger_drop_mirrored(e->place.ledger, kind_of(plan, i), plan->repo,
+                                 plan->items[i].blob);
+    }
 }
 
 /* --- blobs ------------------------------------------------------------------------------------ */
@@ -104,34 +121,46 @@ static bool may_go(void *arg, const struct digest *d, const struct stat *st)
     return !is_wanted(arg, d);
 }
 
-/* Nobody is left who needs it. One that is wanted just now is looked at again by a later run. */
-static void remove_blob(struct evict *e, const struct evict_item *item, struct evict_result *sum)
+/* 0: it is not there any more. */
+static int remove_file(struct evict *e, const struct digest *d, struct evict_result *sum)
 {
-    struct ledger *l = e->place.ledger;
     struct error err;
     uint64_t size = 0;
-
-    if (!ledger_is_loose(l, item->blob)) {
-        ledger_run(l->db, LEDGER_ROOT_DROP, "iii", item->blob, (int64_t)0, (int64_t)LINK_LAYER);
-        return;
-    }
-    manifests_forget(e->place.manifests, &item->digest);
     struct store_removal removal = {
-        .digest = &item->digest, .may_go = may_go, .arg = e, .size_out = &size};
+        .digest = d, .may_go = may_go, .arg = e, .size_out = &size, .is_final = true};
+
+    manifests_forget(e->place.manifests, d);
     int rc = store_remove_now(e->place.store, &removal, &err);
     if (err.code < 0)
         note_failure(e, &err);
-    if (rc == -EBUSY) {
-        ledger_run(l->db, LEDGER_ROOT_ADD, "iiii", (int64_t)0, item->blob, (int64_t)LINK_LAYER,
-                   (int64_t)1);
-        return;
-    }
-    if (rc < 0 && rc != -ENOENT)
-        return;
     sum->n_blobs += rc == 0;
     sum->bytes += size;
-    ledger_run(l->db, LEDGER_ROOT_DROP, "iii", item->blob, (int64_t)0, (int64_t)LINK_LAYER);
-    ledger_drop_blob(l, item->blob);
+    return rc == -ENOENT ? 0 : rc;
+}
+
+/* Nobody is left who needs it. One that is wanted just now is looked at again by a later run. */
+static void remove_blob(struct evict *e, const struct evict_plan *plan, size_t i,
+                        struct evict_result *sum)
+{
+    struct ledger *l = e->place.ledger;
+    const struct evict_item *item = &plan->items[i];
+    int rc = -EEXIST;
+
+    if (ledger_is_loose(l, item->blob))
+        rc = remove_file(e, &item->digest, sum);
+    if (rc == 0) {
+        ledger_run(l->db, LEDGER_ROOT_GONE, "i", item->blob);
+        ledger_drop_blob(l, item->blob);
+        return;
+    }
+    if (item->is_unlinked)
+        ledger_run(l->db, LEDGER_ROOT_DROP, "iii", item->blob, plan->repo,
+                   (int64_t)kind_of(plan, i));
+    if (rc == -EBUSY)
+        ledger_run(l->db, LEDGER_ROOT_ADD, "iiii", (int64_t)0, item->blob, (int64_t)LINK_LAYER,
+                   (int64_t)1);
+    else if (rc == -EEXIST)
+        ledger_run(l->db, LEDGER_ROOT_DROP, "iii", item->blob, (int64_t)0, (int64_t)LINK_LAYER);
 }
 
 static void count(enum evict_reason reason, uint64_t n_images, uint64_t n_blobs, uint64_t bytes)
@@ -152,7 +181,7 @@ static void count(enum evict_reason reason, uint64_t n_images, uint64_t n_blobs,
     metric_add(METRICS[reason][2], (int64_t)bytes);
 }
 
-void evict_remove(struct evict *e, const struct evict_plan *plan, struct evict_result *sum)
+void evict_remove(struct evict *e, struct evict_plan *plan, struct evict_result *sum)
 {
     struct evict_result before = *sum;
 
@@ -160,13 +189,10 @@ void evict_remove(struct evict *e, const struct evict_plan *plan, struct evict_r
     if (plan->repo_name) {
         for (size_t i = 0; i < plan->n_manifests; i++)
             drop_tags(e, plan, &plan->items[i]);
-        for (size_t i = 0; i < plan->n_manifests; i++)
-            drop_link(e, plan, LINK_REVISION, &plan->items[i], sum);
-        for (size_t i = plan->n_manifests; i < plan->n; i++)
-            drop_link(e, plan, LINK_LAYER, &plan->items[i], sum);
+        drop_links(e, plan, sum);
     }
     for (size_t i = 0; i < plan->n; i++)
-        remove_blob(e, &plan->items[i], sum);
+        remove_blob(e, plan, i, sum);
     sum->n_images += plan->n_manifests > 0;
     count(e->reason, plan->n_manifests > 0, sum->n_blobs - before.n_blobs,
           sum->bytes - before.bytes);

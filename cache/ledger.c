@@ -21,7 +21,7 @@
 #define RETRY_MS 5000   /* of what cannot be opened */
 #define REWALK_MS 60000 /* after a walk that found what cannot be read */
 #define WALK_ITEMS 256  /* of a batch */
-#define WALK_MS 400     /* of a second, at most, the walk has a thread of the pool */
+#define WALK_MS 700     /* of a second, at most, the walk has a thread of the pool */
 
 static const char *const STATES[] = {
     [LEDGER_CLOSED] = "closed",

@@ -11,7 +11,7 @@
  * evicted.
  *
  * Memory: the queue (at most LEDGER_QUEUE_MAX notes), the uses (LEDGER_USES_MAX), SQLite's page
- * cache (2 MiB); nothing per blob. One per process; made and ended by the cache.
+ * cache (8 MiB); nothing per blob. One per process; made and ended by the cache.
  */
 #ifndef CACHE_LEDGER_H
 #define CACHE_LEDGER_H

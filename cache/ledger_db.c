@@ -20,13 +20,14 @@
  * WAL: a reader of another connection (sqlite3 in a shell) never stops the writer. synchronous=OFF:
  * the storage is the truth; after a power cut the walk mends what was lost, or a damaged file is
  * made anew, and an fsync for an index would cost the pulls their disk. The page cache is what the
- * ledger may have of our memory (2 MiB), whatever the size of the file.
+ * ledger may have of our memory (8 MiB), whatever the size of the file: what a batch of evictions
+ * changes of a million blobs has room in it, and is written once.
  */
 static const char SET_UP[] = "PRAGMA journal_mode = WAL;"
                              "PRAGMA synchronous = OFF;"
-                             "PRAGMA cache_size = -2048;"
+                             "PRAGMA cache_size = -8192;"
                              "PRAGMA temp_store = FILE;"
-                             "PRAGMA wal_autocheckpoint = 1000;"
+                             "PRAGMA wal_autocheckpoint = 4000;"
                              "PRAGMA journal_size_limit = 16777216;"
                              "PRAGMA trusted_schema = OFF;";
 

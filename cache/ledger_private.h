@@ -71,7 +71,9 @@ struct ledger_walk {
     int64_t after_a, after_b, after_c; /* behind these rows */
     char *after_name;
     uint64_t n_walked, n_mended;
-    bool has_failed; /* something could not be read: not all is known */
+    int64_t n_blobs, n_links, n_tags; /* that are in the storage, and so have rows */
+    bool is_disturbed;                /* rows were changed by others since it began */
+    bool has_failed;                  /* something could not be read: not all is known */
     struct error why;
 };
 
@@ -151,6 +153,8 @@ bool ledger_put_tag(struct ledger *l, int64_t repo, struct slice tag, bool is_pu
 void ledger_put_used(struct ledger *l, const struct digest *d, int64_t at_s);
 void ledger_apply(struct ledger *l, const struct ledger_note *n);
 void ledger_put_pin(struct ledger *l, struct slice repo, struct slice reference);
+/* One that was mirrored, and whose blob is about to be looked at. Leaves its root. */
+void ledger_drop_mirrored(struct ledger *l, enum link_kind kind, int64_t repo, int64_t blob);
 /* Reads what this manifest references off its blob. 0; -ENOENT; -EBADMSG: damaged, here or moved
  * aside; … */
 int ledger_read_manifest(struct ledger *l, int64_t blob, const struct digest *d, bool is_pushed);

@@ -18,11 +18,20 @@
 #define SCAN_DEPTH_MAX 512
 #define MANIFEST_MAX_BYTES ((uint64_t)64 << 20)
 
-/* Columns of BLOB_FIND and BLOB_GET. */
-enum { COLUMN_ID, COLUMN_SIZE, COLUMN_USED, COLUMN_PUSHED, COLUMN_READ };
+/* Columns of BLOB_FIND, BLOB_GET and BLOB_LOOK; the last two of BLOB_LOOK only. */
+enum {
+    COLUMN_ID,
+    COLUMN_SIZE,
+    COLUMN_USED,
+    COLUMN_PUSHED,
+    COLUMN_READ,
+    COLUMN_LINKED,
+    COLUMN_REFERENCED
+};
 
 struct blob_row {
     bool has_size, is_pushed;
+    bool is_linked, is_referenced; /* of look_at only */
     int64_t size, used;
     int read;
 };
@@ -49,20 +58,57 @@ int64_t ledger_blob(struct ledger *l, const struct digest *d, int64_t at_s, bool
     return ledger_new_id(l->db);
 }
 
+static struct blob_row row_in(sqlite3_stmt *s)
+{
+    if (!s)
+        return (struct blob_row){.has_size = false};
+    return (struct blob_row){
+        .has_size = sqlite3_column_type(s, COLUMN_SIZE) != SQLITE_NULL,
+        .size = sqlite3_column_int64(s, COLUMN_SIZE),
+        .used = sqlite3_column_int64(s, COLUMN_USED),
+        .is_pushed = sqlite3_column_int(s, COLUMN_PUSHED) != 0,
+        .read = sqlite3_column_int(s, COLUMN_READ),
+    };
+}
+
+/* By its digest; made when there is none. 0: a failure. */
+static int64_t find_row(struct ledger *l, const struct digest *d, int64_t at_s,
+                        struct blob_row *row)
+{
+    sqlite3_stmt *s = ledger_row(l->db, LEDGER_BLOB_FIND, "d", d);
+    int64_t id = s ? sqlite3_column_int64(s, COLUMN_ID) : 0;
+
+    *row = row_in(s);
+    ledger_end(l->db, LEDGER_BLOB_FIND);
+    if (id != 0 || ledger_db_has_failed(l->db))
+        return id;
+    ledger_run(l->db, LEDGER_BLOB_ADD, "di", d, at_s);
+    row->used = at_s;
+    return ledger_new_id(l->db);
+}
+
+static struct blob_row read_row(struct ledger *l, enum ledger_sql sql, int64_t blob)
+{
+    sqlite3_stmt *s = ledger_row(l->db, sql, "i", blob);
+    struct blob_row row = row_in(s);
+
+    CHECK(sql == LEDGER_BLOB_GET || sql == LEDGER_BLOB_LOOK);
+    if (s && sql == LEDGER_BLOB_LOOK) {
+        row.is_linked = sqlite3_column_int(s, COLUMN_LINKED) != 0;
+        row.is_referenced = sqlite3_column_int(s, COLUMN_REFERENCED) != 0;
+    }
+    ledger_end(l->db, sql);
+    return row;
+}
+
 static struct blob_row row_of(struct ledger *l, int64_t blob)
 {
-    struct blob_row row = {0};
-    sqlite3_stmt *s = ledger_row(l->db, LEDGER_BLOB_GET, "i", blob);
+    return read_row(l, LEDGER_BLOB_GET, blob);
+}
 
-    if (s) {
-        row.has_size = sqlite3_column_type(s, COLUMN_SIZE) != SQLITE_NULL;
-        row.size = sqlite3_column_int64(s, COLUMN_SIZE);
-        row.used = sqlite3_column_int64(s, COLUMN_USED);
-        row.is_pushed = sqlite3_column_int(s, COLUMN_PUSHED) != 0;
-        row.read = sqlite3_column_int(s, COLUMN_READ);
-    }
-    ledger_end(l->db, LEDGER_BLOB_GET);
-    return row;
+static struct blob_row look_at(struct ledger *l, int64_t blob)
+{
+    return read_row(l, LEDGER_BLOB_LOOK, blob);
 }
 
 /* A list of rows, since a statement cannot be walked while it is used again. */
@@ -140,35 +186,35 @@ static void review_pushed(struct ledger *l, int64_t blob)
 
 /* --- blobs ------------------------------------------------------------------------------------ */
 
-static void put_size(struct ledger *l, int64_t blob, uint64_t size, int64_t at_s)
+static void put_size(struct ledger *l, int64_t blob, const struct blob_row *row, uint64_t size,
+                     int64_t at_s)
 {
-    struct blob_row row = row_of(l, blob);
-
     CHECK(blob != 0);
-    if (row.has_size && row.size == (int64_t)size)
+    if (row->has_size && row->size == (int64_t)size)
         return;
     ledger_run(l->db, LEDGER_BLOB_SET_SIZE, "iii", blob, (int64_t)size, at_s);
-    l->n_blobs += !row.has_size;
-    l->stored_bytes += (int64_t)size - row.size;
-    if (row.is_pushed)
-        l->pushed_bytes += (int64_t)size - row.size;
+    l->n_blobs += !row->has_size;
+    l->stored_bytes += (int64_t)size - row->size;
+    if (row->is_pushed)
+        l->pushed_bytes += (int64_t)size - row->size;
 }
 
 void ledger_put_blob(struct ledger *l, const struct digest *d, uint64_t size, int64_t at_s)
 {
-    int64_t blob = ledger_blob(l, d, at_s, true);
+    struct blob_row row;
+    int64_t blob = find_row(l, d, at_s, &row);
 
     if (blob != 0)
-        put_size(l, blob, size, at_s);
+        put_size(l, blob, &row, size, at_s);
 }
 
 /* Neither here nor linked: what it references is of no interest. While it is linked it is, since a
  * digest always references the same. */
 static void forget_references(struct ledger *l, int64_t blob)
 {
-    struct blob_row row = row_of(l, blob);
+    struct blob_row row = look_at(l, blob);
 
-    if (row.has_size || ledger_value(l->db, LEDGER_LINK_ANY, 0, "i", blob))
+    if (row.has_size || row.is_linked)
         return;
     struct ids below = {0};
     if (row.read != 0) {
@@ -185,31 +231,45 @@ static void forget_references(struct ledger *l, int64_t blob)
     free(below.ids);
 }
 
+static void count_gone(struct ledger *l, const struct blob_row *row)
+{
+    if (!row->has_size)
+        return;
+    l->n_blobs--;
+    l->stored_bytes -= row->size;
+    if (row->is_pushed)
+        l->pushed_bytes -= row->size;
+}
+
 void ledger_drop_blob(struct ledger *l, int64_t blob)
 {
-    struct blob_row row = row_of(l, blob);
+    /* Most are layers that nothing holds any more: their row goes, and that is all. */
+    sqlite3_stmt *s = ledger_row(l->db, LEDGER_BLOB_DROP, "i", blob);
+    bool has_gone = s != NULL;
+    struct blob_row row = row_in(s);
 
-    if (row.has_size) {
-        l->n_blobs--;
-        l->stored_bytes -= row.size;
-        if (row.is_pushed)
-            l->pushed_bytes -= row.size;
+    ledger_end(l->db, LEDGER_BLOB_DROP);
+    if (!has_gone)
+        row = row_of(l, blob);
+    count_gone(l, &row);
+    if (has_gone)
+        return;
+    if (row.has_size)
         ledger_run(l->db, LEDGER_BLOB_NO_SIZE, "i", blob);
-    }
     forget_references(l, blob);
 }
 
 /* What is linked is usually here; if nobody has noted its size, the storage says it. */
-static void learn_size(struct ledger *l, int64_t blob, const struct digest *d, int64_t at_s)
+static void learn_size(struct ledger *l, int64_t blob, const struct blob_row *row,
+                       const struct digest *d, int64_t at_s)
 {
-    struct blob_row row = row_of(l, blob);
     struct stat st;
 
-    if (row.has_size)
+    if (row->has_size)
         return;
     char *path = layout_blob(l->layout, d);
     if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
-        put_size(l, blob, (uint64_t)st.st_size, at_s);
+        put_size(l, blob, row, (uint64_t)st.st_size, at_s);
     free(path);
 }
 
@@ -313,11 +373,13 @@ bool ledger_is_pinned(struct ledger *l, int64_t blob, int64_t repo)
 
 bool ledger_is_loose(struct ledger *l, int64_t blob)
 {
-    if (row_of(l, blob).is_pushed || ledger_value(l->db, LEDGER_LINK_ANY, 0, "i", blob) != 0)
+    struct blob_row row = look_at(l, blob);
+
+    if (row.is_pushed || row.is_linked)
         return false;
     /* The recursion costs ten times as much as the look whether it is needed. */
-    bool is_referenced = ledger_value(l->db, LEDGER_REF_ANY, 0, "i", blob) != 0 &&
-                         ledger_value(l->db, LEDGER_REF_ALIVE, 0, "i", blob) != 0;
+    bool is_referenced =
+        row.is_referenced && ledger_value(l->db, LEDGER_REF_ALIVE, 0, "i", blob) != 0;
     return !is_referenced && !ledger_db_has_failed(l->db);
 }
 
@@ -326,42 +388,27 @@ bool ledger_is_loose(struct ledger *l, int64_t blob)
 /* What a new revision references stands no longer for itself. */
 static void cover_references(struct ledger *l, int64_t manifest, int64_t repo)
 {
-    struct ids below = references_of(l, manifest);
-
-    for (size_t i = 0; i < below.n; i++) {
-        ledger_run(l->db, LEDGER_ROOT_DROP, "iii", below.ids[i], repo, (int64_t)LINK_LAYER);
-        ledger_run(l->db, LEDGER_ROOT_DROP, "iii", below.ids[i], repo, (int64_t)LINK_REVISION);
-    }
-    free(below.ids);
+    ledger_run(l->db, LEDGER_ROOT_COVER, "ii", manifest, repo);
 }
 
 /* The other way round: a revision goes, and what it referenced may stand for itself. Whether it
  * does is looked at when it is chosen. */
 static void uncover_references(struct ledger *l, int64_t manifest, int64_t repo)
 {
-    struct ids below = references_of(l, manifest);
-
-    for (size_t i = 0; i < below.n; i++) {
-        int64_t used = row_of(l, below.ids[i]).used;
-        for (enum link_kind kind = 0; kind < LINK_KIND_MAX; kind++) {
-            if (ledger_value(l->db, LEDGER_LINK_FIND, 1, "iii", below.ids[i], (int64_t)kind,
-                             repo) == 0)
-                ledger_run(l->db, LEDGER_ROOT_ADD, "iiii", repo, below.ids[i], (int64_t)kind, used);
-        }
-    }
-    free(below.ids);
+    ledger_run(l->db, LEDGER_ROOT_UNCOVER, "ii", manifest, repo);
 }
 
 bool ledger_put_link(struct ledger *l, enum link_kind kind, struct slice repo_name,
                      const struct digest *d, bool is_pushed, int64_t at_s)
 {
     int64_t repo = ledger_repo(l, repo_name, true);
-    int64_t blob = ledger_blob(l, d, at_s, true);
+    struct blob_row row;
+    int64_t blob = find_row(l, d, at_s, &row);
 
     CHECK(kind < LINK_KIND_MAX);
     if (repo == 0 || blob == 0)
         return false;
-    learn_size(l, blob, d, at_s);
+    learn_size(l, blob, &row, d, at_s);
     int64_t known = ledger_value(l->db, LEDGER_LINK_FIND, -1, "iii", blob, (int64_t)kind, repo);
     if (known != is_pushed)
         ledger_run(l->db, LEDGER_LINK_PUT, "iiii", blob, (int64_t)kind, repo, (int64_t)is_pushed);
@@ -400,6 +447,14 @@ void ledger_drop_link(struct ledger *l, enum link_kind kind, int64_t repo, int64
     if (known == 1)
         review_pushed(l, blob);
     forget_references(l, blob);
+}
+
+void ledger_drop_mirrored(struct ledger *l, enum link_kind kind, int64_t repo, int64_t blob)
+{
+    CHECK(kind < LINK_KIND_MAX && repo != 0);
+    ledger_run(l->db, LEDGER_LINK_DROP, "iii", blob, (int64_t)kind, repo);
+    if (kind == LINK_REVISION)
+        uncover_references(l, blob, repo);
 }
 
 /* --- tags, uses, pins ------------------------------------------------------------------------- */
@@ -477,6 +532,7 @@ void ledger_apply(struct ledger *l, const struct ledger_note *n)
     struct slice name = {n->text + n->n_repo, n->n_name};
 
     CHECK(l->db && n->kind < NOTE_KIND_MAX);
+    l->walk.is_disturbed = true;
     switch (n->kind) {
     case NOTE_BLOB:
         ledger_put_blob(l, &n->digest, n->size, n->at_s);

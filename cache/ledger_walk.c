@@ -114,6 +114,7 @@ static void see_blob(struct ledger *l, const char *name)
     char *path = layout_blob(l->layout, &d);
     if (stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
         ledger_put_blob(l, &d, (uint64_t)st.st_size, (int64_t)st.st_mtime);
+        w->n_blobs++;
         note_mended(l, before != l->stored_bytes || n_before != l->n_blobs);
     }
     free(path);
@@ -172,7 +173,7 @@ static void see_link(struct ledger *l, const struct link_walk_item *item)
     char text[DIGEST_TEXT_SIZE];
     struct origin origin;
     struct error err;
-    int rc = link_file_load(l->layout, &name, &origin);
+    int rc = link_file_survey(l->layout, &name, &origin);
 
     CHECK(item->kind < LINK_KIND_MAX);
     if (rc == -ENOENT)
@@ -183,6 +184,7 @@ static void see_link(struct ledger *l, const struct link_walk_item *item)
         fail(&l->walk, &err);
         return;
     }
+    l->walk.n_links++;
     note_mended(
         l, ledger_put_link(l, item->kind, name.repo, &item->digest, origin.is_pushed, origin.at_s));
     if (item->kind != LINK_REVISION || !origin.is_pushed)
@@ -225,6 +227,7 @@ static void see_tag(struct ledger *l, struct slice repo_name, struct slice tag)
     bool is_mirrored = record.mirrored == TAG_MIRRORED;
     bool is_mended = ledger_put_tag(l, repo, tag, true, record.is_pushed ? &record.pushed : NULL);
     is_mended |= ledger_put_tag(l, repo, tag, false, is_mirrored ? &record.digest : NULL);
+    l->walk.n_tags++;
     note_mended(l, is_mended);
 }
 
@@ -292,11 +295,21 @@ static void free_rows(struct row *rows, size_t n)
     }
 }
 
+/* As many rows as there are files, all of which have theirs: then no row is without a file, and
+ * they need not be looked at. */
+static bool are_as_many(const struct ledger *l, int64_t n_rows, int64_t n_files)
+{
+    return l->walk.after_a == 0 && !l->walk.is_disturbed && !l->walk.has_failed &&
+           n_rows == n_files;
+}
+
 static bool rows_blob_turn(struct ledger *l)
 {
     struct row rows[ROWS_AT_ONCE];
     size_t n = 0;
 
+    if (are_as_many(l, l->n_blobs, l->walk.n_blobs))
+        return false;
     for (sqlite3_stmt *s =
              ledger_row(l->db, LEDGER_ROWS_BLOB, "ii", l->walk.after_a, (int64_t)ROWS_AT_ONCE);
          s && n < ROWS_AT_ONCE; s = ledger_next(l->db, LEDGER_ROWS_BLOB)) {
@@ -344,8 +357,11 @@ static size_t read_link_rows(struct ledger *l, struct row rows[ROWS_AT_ONCE])
 static bool rows_link_turn(struct ledger *l)
 {
     struct row rows[ROWS_AT_ONCE];
-    size_t n = read_link_rows(l, rows);
 
+    if (l->walk.after_a == 0 &&
+        are_as_many(l, ledger_value(l->db, LEDGER_COUNT_LINKS, -1, ""), l->walk.n_links))
+        return false;
+    size_t n = read_link_rows(l, rows);
     for (size_t i = 0; i < n; i++) {
         struct slice repo = slice_of(rows[i].repo);
         enum link_kind kind = rows[i].b == LINK_REVISION ? LINK_REVISION : LINK_LAYER;
@@ -387,8 +403,11 @@ static size_t read_tag_rows(struct ledger *l, struct row rows[ROWS_AT_ONCE])
 static bool rows_tag_turn(struct ledger *l)
 {
     struct row rows[ROWS_AT_ONCE];
-    size_t n = read_tag_rows(l, rows);
 
+    if (l->walk.after_a == 0 &&
+        are_as_many(l, ledger_value(l->db, LEDGER_COUNT_TAGS, -1, ""), l->walk.n_tags))
+        return false;
+    size_t n = read_tag_rows(l, rows);
     for (size_t i = 0; i < n; i++) {
         struct slice repo = slice_of(rows[i].repo), tag = slice_of(rows[i].name);
         struct tag_record record;

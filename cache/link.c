@@ -427,17 +427,14 @@ int links_drop_mirrored_now(struct links *ls, enum link_kind kind, struct slice 
                             const struct digest *d, struct error *err)
 {
     struct link_name name = {kind, repo, d};
-    struct origin origin;
 
     if (!layout_repo_is_valid(repo))
         return -ENOENT;
     pthread_mutex_lock(stripe_of(ls, &name));
-    int rc = link_file_load(ls->layout, &name, &origin);
-    if (rc == 0 && origin.is_pushed)
-        rc = -EEXIST;
-    else if (rc == 0)
+    int rc = link_file_look(ls->layout, &name);
+    if (rc == 0)
         rc = link_file_remove(ls->layout, &name, DISK_WHOLE, err);
-    else if (rc != -ENOENT)
+    else if (rc != -ENOENT && rc != -EEXIST)
         error_sys(err, rc, "read a link of %.*s", SLICE_ARG(repo));
     if (rc != -EEXIST)
         lru_remove(ls->lru, hash_of(&name), &name);

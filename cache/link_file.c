@@ -104,6 +104,44 @@ int link_file_load(struct layout *l, const struct link_name *name, struct origin
     return rc;
 }
 
+int link_file_survey(struct layout *l, const struct link_name *name, struct origin *out)
+{
+    char text[DIGEST_TEXT_SIZE];
+    struct origin origin;
+    struct stat st;
+
+    if (name->kind != LINK_LAYER)
+        return link_file_load(l, name, out);
+    json_t *root = read_record(l, name);
+    bool is_mirrored = root && origin_of(root, name->kind, &origin) && !origin.is_pushed;
+    json_decref(root);
+    char *path = link_path(l, name);
+    bool is_good = is_mirrored && origin.at_s != 0 && stat(path, &st) == 0 && S_ISREG(st.st_mode) &&
+                   (size_t)st.st_size == digest_format(name->digest, text);
+    free(path);
+    if (!is_good)
+        return link_file_load(l, name, out);
+    *out = origin;
+    return 0;
+}
+
+int link_file_look(struct layout *l, const struct link_name *name)
+{
+    struct origin origin;
+    struct stat st;
+    int rc;
+
+    if (name->kind == LINK_LAYER) {
+        char *path = record_path(l, name);
+        rc = stat(path, &st) < 0 ? -errno : 0;
+        free(path);
+        if (rc == 0)
+            return 0;
+    }
+    rc = link_file_load(l, name, &origin);
+    return rc == 0 && origin.is_pushed ? -EEXIST : rc;
+}
+
 void link_file_media_type(struct layout *l, const struct link_name *name, struct strbuf *out)
 {
     json_t *root = read_record(l, name);

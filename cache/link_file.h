@@ -36,6 +36,12 @@ void link_file_media_type(struct layout *l, const struct link_name *name, struct
  * is where the link comes from afterwards. */
 int link_file_add(struct layout *l, const struct link_name *name, struct slice media_type,
                   struct origin *now, struct error *err);
+/* The same for who looks through all of them: what a mirrored layer's link says is not read, only
+ * whether it is as long as it should be. */
+int link_file_survey(struct layout *l, const struct link_name *name, struct origin *out);
+/* As link_file_load for one of which the ledger says that it is mirrored: -EEXIST if it has become
+ * a pushed one since. A layer is not read for that: none that is pushed has a record. */
+int link_file_look(struct layout *l, const struct link_name *name);
 /* Durably, or not. -ENOENT when there was none. */
 int link_file_remove(struct layout *l, const struct link_name *name, enum disk_care care,
                      struct error *err);

@@ -28,6 +28,9 @@ struct store_removal {
     bool (*may_go)(void *arg, const struct digest *d, const struct stat *st);
     void *arg;
     uint64_t *size_out;
+    /* Asked once, and a small file is not moved first: who was told of it without the lock has an
+     * ordinary miss. */
+    bool is_final;
 };
 /* Pool threads. 0: it is gone (also when *err says that its bytes still take room for a while);
  * -EBUSY: it may not go; -ENOENT; or another negative errno. err->code is 0 when nothing failed. */

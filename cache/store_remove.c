@@ -20,6 +20,8 @@
 #include "cache/store_private.h"
 #include "cache/vouch_private.h"
 
+#define SMALL_BYTES (1024 * 1024)
+
 /* The folder of a blob that is gone, under the lock: who publishes into it has vouched before. */
 void store_remove_folder_locked(const char *path)
 {
@@ -40,7 +42,19 @@ static bool take_back(const struct store_removal *r, const struct stat *st, cons
     return true;
 }
 
-/* The file only gets another name here, since unlinking a large one takes its time. */
+/* 0; or a negative errno. */
+static int unlink_locked(struct store *s, const struct store_removal *r, const char *path,
+                         struct error *err)
+{
+    if (unlink(path) < 0)
+        return error_sys(err, -errno, "remove %s", path);
+    store_forget(s, r->digest);
+    store_remove_folder_locked(path);
+    return 0;
+}
+
+/* The file only gets another name here, since unlinking a large one takes its time. 1: it was a
+ * small one, and has gone. */
 static int move_away_locked(struct store *s, const struct store_removal *r, const char *path,
                             const char *away, struct error *err)
 {
@@ -51,14 +65,19 @@ static int move_away_locked(struct store *s, const struct store_removal *r, cons
                                                    : error_sys(err, -errno, "look at %s", path);
     if (!r->may_go(r->arg, r->digest, &st))
         return -EBUSY;
+    *r->size_out = 0;
+    if (r->is_final && st.st_size <= SMALL_BYTES) {
+        int rc = unlink_locked(s, r, path, err);
+        if (rc == 0)
+            *r->size_out = (uint64_t)st.st_size;
+        return rc == 0 ? 1 : rc;
+    }
     if (rename(path, away) < 0)
         return error_sys(err, -errno, "move away %s", path);
     store_forget(s, r->digest);
-    if (take_back(r, &st, away, path, err))
+    if (!r->is_final && take_back(r, &st, away, path, err))
         return -EBUSY;
     store_remove_folder_locked(path);
-    /* Under the lock, so that whoever stores it again notes that later. */
-    ledger_note_blob_gone(store_ledger(s), r->digest);
     *r->size_out = (uint64_t)st.st_size;
     return 0;
 }
@@ -73,10 +92,13 @@ int store_remove_now(struct store *s, const struct store_removal *r, struct erro
     err->code = 0;
     vouch_lock(store_vouches(s), r->digest);
     int rc = move_away_locked(s, r, path, away, err);
+    /* Under the lock, so that whoever stores it again notes that later. */
+    if (rc >= 0)
+        ledger_note_blob_gone(store_ledger(s), r->digest);
     vouch_unlock(store_vouches(s), r->digest);
     if (rc == 0 && unlink(away) < 0)
         error_sys(err, -errno, "remove %s", away);
     free(away);
     free(path);
-    return rc;
+    return rc < 0 ? rc : 0;
 }

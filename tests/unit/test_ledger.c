@@ -329,6 +329,45 @@ static void test_mends(void **state)
     place_fini(&p);
 }
 
+/* As many files as before, and not the same ones: one blob went and one came; then a link goes. */
+static void test_as_many(void **state)
+{
+    struct place p;
+    struct digest d, blob, layer, base;
+    struct ledger_bytes bytes;
+    uint64_t n, n_before;
+
+    (void)state;
+    place_init(&p);
+    place_open(&p);
+    walk(&p);
+    make_images(&p, &d);
+    scene_blob(&p, "goes", 40, &blob);
+    scene_stored_bytes(&p, &n_before);
+    place_close(&p);
+    digest_of(DIGEST_SHA256, "comes", 5, &layer);
+    place_write(&p, place_blob(&p, &layer), "comes", 5);
+    assert_int_equal(unlink(place_blob(&p, &blob)), 0);
+    place_open(&p);
+    walk(&p);
+    ledger_read_bytes(cache_ledger(p.cache), &bytes);
+    assert_int_equal(bytes.blobs, scene_stored_bytes(&p, &n));
+    assert_int_equal(n, n_before);
+    assert_int_equal(bytes.n_blobs, n);
+    assert_int_equal(report_of(&p).n_mended, 2);
+    scene_blob(&p, "base", 1000, &base);
+    place_close(&p);
+    assert_int_equal(unlink(scene_link(&p, "a", LINK_LAYER, &base, "link")), 0);
+    place_open(&p);
+    walk(&p);
+    assert_int_equal(report_of(&p).n_mended, 1);
+    /* Where nothing differs nothing is mended. */
+    walk(&p);
+    assert_int_equal(report_of(&p).n_mended, 0);
+    place_close(&p);
+    place_fini(&p);
+}
+
 /* A pushed manifest that cannot be read may keep anything: nobody evicts by such a ledger. */
 static void test_unknown(void **state)
 {
@@ -566,12 +605,12 @@ static void test_pages(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_notes),  cmocka_unit_test(test_restart),
-        cmocka_unit_test(test_damage), cmocka_unit_test(test_damage_in_use),
-        cmocka_unit_test(test_mends),  cmocka_unit_test(test_unknown),
-        cmocka_unit_test(test_use),    cmocka_unit_test(test_full_queue),
-        cmocka_unit_test(test_pins),   cmocka_unit_test(test_pin_text),
-        cmocka_unit_test(test_pages),
+        cmocka_unit_test(test_notes),      cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_damage),     cmocka_unit_test(test_damage_in_use),
+        cmocka_unit_test(test_mends),      cmocka_unit_test(test_as_many),
+        cmocka_unit_test(test_unknown),    cmocka_unit_test(test_use),
+        cmocka_unit_test(test_full_queue), cmocka_unit_test(test_pins),
+        cmocka_unit_test(test_pin_text),   cmocka_unit_test(test_pages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

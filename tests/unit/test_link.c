@@ -273,6 +273,27 @@ static void test_remove(void **state)
     assert_int_equal(links_remove_now(links, LINK_LAYER, SLICE("../evil"), &digest, &err), -ENOENT);
 }
 
+/* Eviction takes what is mirrored, and nothing that has become pushed since it looked. */
+static void test_drop(void **state)
+{
+    struct origin origins[] = {mirrored(), pushed()};
+    struct error err;
+
+    (void)state;
+    for (enum link_kind kind = 0; kind < LINK_KIND_MAX; kind++) {
+        assert_int_equal(links_drop_mirrored_now(links, kind, REPO, &digest, &err), -ENOENT);
+        assert_int_equal(add(kind, &origins[0]), 0);
+        assert_int_equal(links_drop_mirrored_now(links, kind, REPO, &digest, &err), 0);
+        assert_int_equal(links_find(links, kind, REPO, &digest), LINK_UNKNOWN);
+        assert_false(place_has(&place, path_of(kind, "")));
+        for (size_t i = 0; i < N_ROWS(origins); i++)
+            assert_int_equal(add(kind, &origins[i]), 0);
+        assert_int_equal(links_drop_mirrored_now(links, kind, REPO, &digest, &err), -EEXIST);
+        assert_int_equal(links_find(links, kind, REPO, &digest), LINK_YES);
+        assert_content(kind, "link", text);
+    }
+}
+
 static void test_pending(void **state)
 {
     struct origin origin = mirrored();
@@ -441,9 +462,9 @@ static void test_races(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_mirrored),     TEST(test_pushed), TEST(test_forms),   TEST(test_damaged_links),
-        TEST(test_take_over),    TEST(test_remove), TEST(test_pending), TEST(test_workers),
-        TEST(test_not_writable), TEST(test_races),
+        TEST(test_mirrored),  TEST(test_pushed),       TEST(test_forms), TEST(test_damaged_links),
+        TEST(test_take_over), TEST(test_remove),       TEST(test_drop),  TEST(test_pending),
+        TEST(test_workers),   TEST(test_not_writable), TEST(test_races),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -528,9 +528,11 @@ static void end_walk(struct ledger *l)
              " blobs, %" PRId64 " bytes",
              w->n_walked, w->n_mended, l->n_blobs, l->stored_bytes);
     ledger_walk_end(w);
+    /* Who sees that it is ready sees what the walk has found. */
+    publish_numbers(l);
     if (is_good) {
-        set_state(l, LEDGER_READY);
         read_pinned(l);
+        set_state(l, LEDGER_READY);
     }
 }
 

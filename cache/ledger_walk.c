@@ -358,7 +358,8 @@ static bool rows_link_turn(struct ledger *l)
 {
     struct row rows[ROWS_AT_ONCE];
 
-    if (l->walk.after_a == 0 &&
+    CHECK(l->db);
+    if (l->walk.after_a == 0 && ledger_value(l->db, LEDGER_ANY_UNREAD, 1, "") == 0 &&
         are_as_many(l, ledger_value(l->db, LEDGER_COUNT_LINKS, -1, ""), l->walk.n_links))
         return false;
     size_t n = read_link_rows(l, rows);

@@ -32,12 +32,37 @@ static bool is_wanted(struct evict *e, const struct digest *d)
     return is_filled;
 }
 
+static bool has_manifest(const struct evict_plan *plan, const struct digest *d)
+{
+    for (size_t i = 0; i < plan->n_manifests; i++)
+        if (digest_equal(&plan->items[i].digest, d))
+            return true;
+    return false;
+}
+
+/* A pinned tag points to it that is on its way to the storage: the ledger does not know yet. */
+static bool is_being_pinned(struct evict *e, const struct evict_plan *plan)
+{
+    struct ledger *l = e->place.ledger;
+    struct tag_record record;
+    bool is_so = false;
+
+    for (sqlite3_stmt *s = ledger_row(l->db, LEDGER_PIN_TAGS, "i", plan->repo); s && !is_so;
+         s = ledger_next(l->db, LEDGER_PIN_TAGS)) {
+        struct slice tag = slice_of((const char *)sqlite3_column_text(s, 0));
+        is_so = tags_find(e->place.tags, slice_of(plan->repo_name), tag, &record) &&
+                record.mirrored == TAG_MIRRORED && has_manifest(plan, &record.digest);
+    }
+    ledger_end(l->db, LEDGER_PIN_TAGS);
+    return is_so;
+}
+
 bool evict_is_busy(struct evict *e, const struct evict_plan *plan)
 {
     for (size_t i = 0; i < plan->n; i++)
         if (is_wanted(e, &plan->items[i].digest))
             return true;
-    return false;
+    return plan->repo_name && is_being_pinned(e, plan);
 }
 
 static void note_failure(struct evict *e, const struct error *err)

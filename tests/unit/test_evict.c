@@ -353,6 +353,42 @@ static void test_busy(void **state)
     close_place(&p);
 }
 
+/* A tag that is on its way to the storage, as after a pull of a moment ago. */
+static void note_tag(void *arg)
+{
+    void **args = arg;
+    struct tag_record record = {.mirrored = TAG_MIRRORED, .digest = *(struct digest *)args[1]};
+
+    tags_note(cache_tags(((struct place *)args[0])->cache), SLICE("a"), SLICE("late"), &record);
+}
+
+static void test_pinned_late(void **state)
+{
+    struct place p;
+    struct digest layer, d;
+    struct tag_record none;
+    struct evict_result r;
+    struct error err;
+    char digest[DIGEST_TEXT_SIZE];
+
+    (void)state;
+    open_place(&p);
+    scene_blob(&p, "layer", 1000, &layer);
+    scene_image(&p, "a", "", LIST(&layer), SCENE_MIRRORED, &d);
+    digest[digest_format(&d, digest)] = '\0';
+    assert_int_equal(pins_add_now(cache_pins(p.cache), SLICE("a"), SLICE("late"), NULL, &err), 0);
+    assert_int_equal(tags_load_now(cache_tags(p.cache), SLICE("a"), SLICE("late"), &none), -ENOENT);
+    void *args[] = {&p, &d};
+    place_run(&p, 0, note_tag, args);
+    assert_int_equal(take(&p, "a", digest, &r), 0);
+    assert_string_equal(r.why, "busy");
+    assert_true(has_blob(&p, &layer) && has_blob(&p, &d));
+    assert_int_equal(pins_remove_now(cache_pins(p.cache), SLICE("a"), SLICE("late"), &err), 0);
+    assert_int_equal(take(&p, "a", digest, &r), 0);
+    assert_int_equal(r.n_images, 1);
+    close_place(&p);
+}
+
 /* Who has it open reads it to its end. */
 static void test_open(void **state)
 {
@@ -688,14 +724,15 @@ static void test_company(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_image),      cmocka_unit_test(test_shared),
-        cmocka_unit_test(test_index),      cmocka_unit_test(test_pushed),
-        cmocka_unit_test(test_two_halves), cmocka_unit_test(test_pinned),
-        cmocka_unit_test(test_busy),       cmocka_unit_test(test_open),
-        cmocka_unit_test(test_limit),      cmocka_unit_test(test_age),
-        cmocka_unit_test(test_value),      cmocka_unit_test(test_orphans),
-        cmocka_unit_test(test_cut_off),    cmocka_unit_test(test_not_ready),
-        cmocka_unit_test(test_company),    cmocka_unit_test(test_aside),
+        cmocka_unit_test(test_image),       cmocka_unit_test(test_shared),
+        cmocka_unit_test(test_index),       cmocka_unit_test(test_pushed),
+        cmocka_unit_test(test_two_halves),  cmocka_unit_test(test_pinned),
+        cmocka_unit_test(test_pinned_late), cmocka_unit_test(test_busy),
+        cmocka_unit_test(test_open),        cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_age),         cmocka_unit_test(test_value),
+        cmocka_unit_test(test_orphans),     cmocka_unit_test(test_cut_off),
+        cmocka_unit_test(test_not_ready),   cmocka_unit_test(test_company),
+        cmocka_unit_test(test_aside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -234,6 +234,25 @@ static void tell_room(struct fill *f)
     } while (w);
 }
 
+/* That it is one too many is asked under the lock under which another would end for that, or two
+ * could end where one was too many. */
+static bool suspend(struct fill *f, bool only_when_crowded)
+{
+    fills_lock(f->fills);
+    pthread_mutex_lock(&f->lock);
+    bool can_end = (f->state == FILL_LOADING || f->state == FILL_RUNNING) &&
+                   (!only_when_crowded || fills_are_crowded(f->fills)) && fill_is_alone_locked(f) &&
+                   !fill_is_complete_locked(f);
+    if (can_end) {
+        fills_leave_locked(f);
+        f->keep_partial = !f->window.is_on;
+        fill_goto_locked(f, FILL_SUSPENDED);
+    }
+    pthread_mutex_unlock(&f->lock);
+    fills_unlock(f->fills);
+    return can_end;
+}
+
 /* Nobody reads. What cannot be kept, or would be one too many, ends here; else the driver decides.
  */
 static void tell_idle(struct fill *f)
@@ -249,7 +268,7 @@ static void tell_idle(struct fill *f)
     if (is_unkept)
         fill_break(f, error_set(&err, -ENOSPC, "nobody reads what the disk cannot keep"), false,
                    &err);
-    else if (!fills_are_crowded(f->fills) || !fill_suspend(f))
+    else if (!suspend(f, true))
         f->driver->idle(f->driver_arg, f);
 }
 
@@ -326,18 +345,7 @@ void fill_fail(struct fill *f, int reason, bool keep_partial, const struct error
 bool fill_suspend(struct fill *f)
 {
     CHECK(worker_is_current(f->home));
-    fills_lock(f->fills);
-    pthread_mutex_lock(&f->lock);
-    bool can_end = (f->state == FILL_LOADING || f->state == FILL_RUNNING) &&
-                   fill_is_alone_locked(f) && !fill_is_complete_locked(f);
-    if (can_end) {
-        fills_leave_locked(f);
-        f->keep_partial = !f->window.is_on;
-        fill_goto_locked(f, FILL_SUSPENDED);
-    }
-    pthread_mutex_unlock(&f->lock);
-    fills_unlock(f->fills);
-    return can_end;
+    return suspend(f, false);
 }
 
 const struct digest *fill_digest(const struct fill *f)

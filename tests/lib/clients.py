@@ -21,7 +21,7 @@ LIMITS = ["remount /, flags", "error setting rlimit", "mount /, flags", "cgroup 
 BUSYBOX = "/bin/busybox"
 
 
-def run(command, env=None, timeout_s=120, check=True):
+def run(command, env=None, timeout_s=300, check=True):
     """Output of a command; a failure shows all it said."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     result = subprocess.run([str(word) for word in command], env={**kept, **(env or {})}, stdin=subprocess.DEVNULL,
@@ -104,7 +104,7 @@ class Client:
 
     def stop(self):
         if self.process is not None:
-            self.process.stop(timeout_s=30)
+            self.process.stop()
             self.process = None
         if self.state is not None:
             for point in mounts_below(self.state):

@@ -426,8 +426,9 @@ tests_bench_load_SOURCES = \
 tests_bench_load_LDADD = $(BASE_LIBS)
 
 # What tests/run builds before it runs the parts; names are read back by tests/run from these targets.
-.PHONY: check-programs list-unit-tests list-fuzz-targets
+.PHONY: check-programs fuzz-targets list-unit-tests list-fuzz-targets
 check-programs: $(check_PROGRAMS)
+fuzz-targets: $(FUZZ_TARGETS)
 list-unit-tests:
 	@for program in $(UNIT_TESTS); do echo $$program; done
 list-fuzz-targets:

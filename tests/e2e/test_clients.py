@@ -102,7 +102,7 @@ def test_all_clients_at_once_cost_one_download(make_upstream, make_mirror):
             client.stop()
     assert not failures, failures[0]
     for digest in image.blobs:
-        assert len([line for line in upstream.requests("/blobs/" + digest) if '"GET ' in line]) == 1
+        upstream.check_gets("/blobs/" + digest, 1)
     wait_until(lambda: set(image.blobs) <= set(mirror.kept_digests()), "all is kept")
 
 

@@ -435,4 +435,4 @@ def test_large_image_through_a_real_registry(make_upstream, make_mirror):
     for digest, body in image.blobs.items():
         for _ in range(2):
             mirror.check_right(digest, body, "library/big")
-    assert len([line for line in upstream.requests(image.layers[0]["digest"]) if '"GET ' in line]) == 1
+    upstream.check_gets(image.layers[0]["digest"], 1)

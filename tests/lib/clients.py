@@ -129,7 +129,7 @@ class Docker(Client):
         try:
             self.process.wait_ready(lambda: subprocess.run(
                 ["docker", "version"], env={**os.environ, **self.environment}, capture_output=True).returncode == 0,
-                "answers", 30)
+                "answers")
         except AssertionError:
             if "permission denied" in self.process.log() or "operation not permitted" in self.process.log():
                 pytest.skip("dockerd is not permitted here: " + self.process.log()[-300:])

@@ -197,6 +197,16 @@ static bool report_changes(const struct config *old, const struct config *new_on
     return is_news;
 }
 
+static void report_warnings(const struct config *config)
+{
+    struct slice lines = slice_of(config_warnings(config));
+
+    while (lines.len) {
+        struct slice line = slice_cut(&lines, '\n');
+        log_warning(PREFIX, "%.*s", SLICE_ARG(line));
+    }
+}
+
 static void reload(struct mail *m)
 {
     struct daemon *d = (struct daemon *)((char *)m - offsetof(struct daemon, reloading));
@@ -208,6 +218,7 @@ static void reload(struct mail *m)
         rc = config_check(config, &problems);
     if (rc == 0) {
         bool is_news = report_changes(d->config, config);
+        report_warnings(config);
         config_unref(&d->config);
         d->config = config_ref(config);
         /* The API keeps old settings until the end, so it gets no new ones for nothing. */
@@ -520,6 +531,7 @@ static void report_start(struct daemon *d)
     const struct upstream *upstream = registries_default(d->registries)->upstream;
     struct strbuf keys = STRBUF_INIT;
 
+    report_warnings(d->config);
     if (config_unbuilt(d->config, &keys))
         log_warning(PREFIX, "these options have no effect yet: %s", keys.ptr);
     strbuf_fini(&keys);

@@ -75,6 +75,7 @@ static int check(const struct command_line *line, struct config *config)
     if (config_unbuilt(config, &keys))
         strbuf_addf(&out, "# no effect yet: %s\n", keys.ptr);
     strbuf_fini(&keys);
+    fputs(config_warnings(config), stderr);
     return print_made(&out);
 }
 

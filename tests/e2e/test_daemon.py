@@ -89,6 +89,7 @@ def test_check_prints_what_would_run(tmp_path):
     ("local: [\n", []),
     ("- a\n- b\n", []),
     ("other:\n  storage: local\n", ["local"]),
+    ("local:\n  mirroring:\n    upstreams:\n      a.io: http://a\n      a.io: http://b\n", ["a.io", ":5", "twice"]),
 ])
 def test_bad_files_stop_the_start(tmp_path, text, words):
     """File, line, key, and what is allowed; exit status 2."""
@@ -111,6 +112,14 @@ def test_bad_variables_stop_the_start(tmp_path, settings, word):
     settings = {"SETTINGS_FLAVOR": "local", "STORAGE_PATH": tmp_path, "REGISTRY_PORT": 0, "ADMIN_LISTEN": "off", **settings}
     status, output = run(folder=tmp_path, **settings)
     assert status == 2 and word in output, output
+
+
+def test_doubled_keys_are_told(tmp_path):
+    """They stop nothing, as they never did."""
+    path = tmp_path / "config.yml"
+    path.write_text("local:\n  storage: local\n  storage_path: /x\n  loglevel: info\n  loglevel: warn\n")
+    status, output = run("check", "-c", path, folder=tmp_path, SETTINGS_FLAVOR="local")
+    assert status == 0 and f"{path}:5: loglevel: stands on line 4, too; the last one counts\n" in output
 
 
 def test_usage(tmp_path):

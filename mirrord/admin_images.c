@@ -58,8 +58,8 @@ struct walk {
     int rc;
     struct error err;
     size_t repo_len; /* of the only repository that can match; 0: any may */
-    char repo[NAME_HUB_SIZE];
-    char last_repo[NAME_HUB_SIZE + 1];
+    char repo[NAME_FULL_MAX];
+    char last_repo[NAME_FULL_MAX + 1];
     char last_name[DIGEST_TEXT_SIZE];
     char pattern_text[IMAGE_PATTERN_MAX];
 };
@@ -340,7 +340,7 @@ static bool read_page(struct walk *w, struct slice query)
 }
 
 int admin_read_pattern(const struct admin *admin, struct slice text, struct image_pattern *out,
-                       char repo[NAME_HUB_SIZE], size_t *len_out, struct error *err)
+                       char repo[NAME_FULL_MAX], size_t *len_out, struct error *err)
 {
     const struct registries *registries = admin->api->registries;
 

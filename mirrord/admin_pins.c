@@ -38,7 +38,7 @@ struct pinning {
     struct strbuf text;
     int rc;
     struct error err;
-    char repo[NAME_HUB_SIZE];
+    char repo[NAME_FULL_MAX];
     char pattern_text[IMAGE_PATTERN_MAX];
     char last[IMAGE_PATTERN_MAX];
 };

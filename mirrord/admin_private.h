@@ -31,7 +31,7 @@ void admin_pin_images(struct txn *txn, const struct admin *admin);
 /* Reads a pattern. One that means a single repository gets its storage name, which is kept in
  * `repo` and whose length is *len_out, else 0. 0, or -EINVAL. */
 int admin_read_pattern(const struct admin *admin, struct slice text, struct image_pattern *out,
-                       char repo[NAME_HUB_SIZE], size_t *len_out, struct error *err);
+                       char repo[NAME_FULL_MAX], size_t *len_out, struct error *err);
 /* The status that tells a negative errno of the cache. */
 int admin_status_of(int rc);
 

@@ -361,7 +361,7 @@ static void refuse(struct txn *txn, enum api_error error, const struct route *ro
 }
 
 /* Whose the request is, and how the storage calls its repository. hot */
-static enum api_error choose_registry(struct api_request *q, char repo[NAME_HUB_SIZE])
+static enum api_error choose_registry(struct api_request *q, char repo[NAME_FULL_MAX])
 {
     const struct head *head = txn_head(q->txn);
     const struct route *route = q->route;
@@ -386,7 +386,7 @@ static enum api_error choose_registry(struct api_request *q, char repo[NAME_HUB_
 }
 
 size_t api_store_name(const struct api *api, const struct txn *txn, struct slice repo,
-                      char out[NAME_HUB_SIZE])
+                      char out[NAME_FULL_MAX])
 {
     struct registry_request request = {.query = SLICE(""),
                                        .host = txn_head(txn)->host,
@@ -409,7 +409,7 @@ void api_handle(struct txn *txn, void *ctx)
 {
     const struct head *head = txn_head(txn);
     struct route route;
-    char repo[NAME_HUB_SIZE];
+    char repo[NAME_FULL_MAX];
     struct api_request q = {.api = ctx,
                             .txn = txn,
                             .method = head->method,

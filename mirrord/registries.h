@@ -80,7 +80,7 @@ const struct registry *registries_of(const struct registries *r, struct slice re
 struct slice registry_repo(const struct registry *g, struct slice repo);
 /* The storage name of what this registry calls `repo` (valid, or empty). The length written to out;
  * 0 when it is too long. */
-size_t registry_store_name(const struct registry *g, struct slice repo, char out[NAME_HUB_SIZE]);
+size_t registry_store_name(const struct registry *g, struct slice repo, char out[NAME_FULL_MAX]);
 
 /* A list of what is known of all upstreams, for the admin listing; and their metrics in Prometheus'
  * text format. */

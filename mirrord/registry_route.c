@@ -81,8 +81,7 @@ static enum api_error choose(const struct registries *r, const struct registry_r
     return API_ERROR_NONE;
 }
 
-/* Cuts the first component off a name of several if it chooses a registry. */
-static const struct registry *cut_first(const struct registries *r, struct slice *repo)
+const struct registry *registry_route_cut(const struct registries *r, struct slice *repo)
 {
     struct slice rest = *repo;
     struct slice first = slice_cut(&rest, '/');
@@ -98,7 +97,7 @@ static size_t store_name(const struct registries *r, const struct registry **g, 
                          char out[NAME_FULL_MAX])
 {
     struct slice rest = repo;
-    const struct registry *first = cut_first(r, &rest);
+    const struct registry *first = registry_route_cut(r, &rest);
 
     /* Who names the registry twice means it once. */
     if (first && (!*g || *g == first))

@@ -41,5 +41,8 @@ enum api_error registry_route(const struct registries *r, const struct registry_
 /* The storage name of a repository that is named without any of this: by its name alone. The length
  * written; 0: not valid. */
 size_t registry_route_name(const struct registries *r, struct slice repo, char out[NAME_FULL_MAX]);
+/* Cuts the first component off a name, or a pattern, of several if it chooses a registry; else
+ * NULL. */
+const struct registry *registry_route_cut(const struct registries *r, struct slice *repo);
 
 #endif

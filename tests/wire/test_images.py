@@ -59,6 +59,22 @@ def test_list(stocked):
     assert len(ask(stocked, "/images?n=2")[1]["images"]) == 2
 
 
+def test_names_of_registries(stocked, fake):
+    """To list, to pin and to evict: a registry's name in front means its images, in patterns, too."""
+    source = "127.0.0.1:%d" % fake.port
+    tests = {"library/test:v1", "library/test:v2"}
+    for pattern in ("library/test", source + "/library/test", source + "/library/*", source + "/*/test:*"):
+        assert set(evicting.images(stocked, pattern)) == tests, pattern
+    assert set(evicting.images(stocked, source + "/*")) == set(stocked.images)
+    assert evicting.images(stocked, "127.0.0.1:1/*") == {}
+    assert ask(stocked, "/images?pattern=127.0.0.1:1/library/test")[0] == 400
+    pinned = ask(stocked, "/pins?image=%s/library/test:v*" % source, "POST")[1]["images"]
+    assert {image["repository"] + ":" + image["tag"] for image in pinned} == tests
+    assert set(ask(stocked, "/pins?image=%s/library/*" % source, "DELETE")[1]["pins"]) == tests
+    gone = ask(stocked, "/evict?dry_run=1&image=%s/library/test:v?" % source, "POST")[1]["images"]
+    assert {image["repository"] + ":" + image["tag"] for image in gone} == tests
+
+
 @pytest.mark.parametrize("path, method", [
     ("/images?n=0", "GET"), ("/images?n=x", "GET"), ("/images?last=x", "GET"), ("/images?pattern=A", "GET"),
     ("/images?pattern=%zz", "GET"), ("/pins", "POST"), ("/pins?image=", "POST"), ("/pins?image=a:b:c%20d", "POST"),

@@ -59,6 +59,7 @@ cache_libcache_a_SOURCES = \
 	cache/scrub_links.c \
 	cache/scrub_list.c cache/scrub_list.h \
 	cache/scrub_state.c cache/scrub_state.h \
+	cache/scrub_tags.c \
 	cache/scrub_verify.c \
 	cache/segments.c cache/segments.h \
 	cache/store.c cache/store.h cache/store_private.h \
@@ -66,6 +67,7 @@ cache_libcache_a_SOURCES = \
 	cache/store_remove.c \
 	cache/sweep.c \
 	cache/tag.c cache/tag.h \
+	cache/tag_check.c cache/tag_check.h \
 	cache/tag_file.c cache/tag_file.h \
 	cache/tag_front.c cache/tag_front.h \
 	cache/tag_private.h \

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cache/news.h"
+#include "cache/tag_check.h"
 #include "cache/tag_file.h"
 #include "cache/tag_private.h"
 
@@ -299,6 +300,37 @@ int tags_drop_mirrored_now(struct tags *ts, struct slice repo, struct slice tag,
                               : remove_locked(ts, &k, DISK_WHOLE, err);
     tag_unlock_stripe(ts, &k);
     return rc == -ENOENT ? 0 : rc;
+}
+
+/* What is there is what another process, or a write before the damage, has left. */
+static int mend_locked(struct tags *ts, const struct tag_key *k, struct tag_record *record,
+                       struct error *err)
+{
+    int rc = tag_file_store(ts->layout, k->repo, k->tag, record, err);
+
+    if (rc == 0) {
+        tag_tell_ledger(ts, k, record);
+        tag_front_join(ts->front, k, record);
+    }
+    return rc;
+}
+
+int tags_mend_now(struct tags *ts, struct slice repo, struct slice tag, struct tag_finding *found,
+                  struct error *err)
+{
+    struct tag_key k = tag_front_key(ts->front, repo, tag);
+    int rc = 0;
+
+    if (!tag_name_is_valid(&k))
+        return refuse_name(&k, err);
+    tag_begin_change(ts, &k);
+    tag_check(ts->layout, repo, tag, found);
+    if (found->health == TAG_MENDABLE)
+        rc = mend_locked(ts, &k, &found->record, err);
+    else if (found->health == TAG_WORTHLESS)
+        rc = remove_locked(ts, &k, DISK_DURABLE, err);
+    tag_end_change(ts, &k);
+    return rc;
 }
 
 /* The tag of a queued write of this repository and digest, which is dropped; false: none is left.

@@ -129,10 +129,15 @@ def test_usage(tmp_path):
     for option in ("-V", "--version"):
         status, output = run(option, folder=tmp_path)
         assert status == 0 and output.startswith("mirrord ")
-    status, output = run("ls", "--help", folder=tmp_path)
-    assert status == 0 and "check" in output
+    names = [line.split()[0] for line in run("-h", folder=tmp_path)[1].split("commands:\n")[1].splitlines()]
+    assert {"run", "check", "gc", "verify", "ls", "pin"} <= set(names)
+    for name in names:
+        status, output = run(name, "--help", folder=tmp_path)
+        assert status == 0 and output.startswith("usage: mirrord %s" % name), output
+        assert ("--json" in output) == (name in ("ls", "pin", "unpin", "evict")), output
     assert run("-x", folder=tmp_path)[0] == 2
-    assert run("frobnicate", folder=tmp_path)[0] == 2
+    status, output = run("frobnicate", folder=tmp_path)
+    assert status == 2 and "no command `frobnicate`" in output
 
 
 def test_port_is_taken(tmp_path, fake):

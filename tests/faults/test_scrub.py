@@ -790,6 +790,7 @@ def test_verify_beside_a_daemon_that_cannot_be_told(make_mirror, fake, way):
 
 def test_verify_wrong_words(make_mirror):
     mirror = make_mirror(**ASKED)
+    assert verify(mirror, "--rate=100MiB", "--jobs=2")[0] == 0
     for words in (("--jobs", "0"), ("--jobs", "x"), ("--rate", "fast"), ("--rate", "0"), ("more",), ("--json",)):
         assert verify(mirror, *words)[0] == 2, words
     mirror.settings["STORAGE_PATH"] = os.path.join(mirror.folder, "nowhere")

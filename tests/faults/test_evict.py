@@ -220,6 +220,42 @@ def test_share_of_the_filesystem(small_disk, fake):
         mirror.stop()
 
 
+def fill_up(folder):
+    """Somebody else takes all that the disk has left."""
+    file = os.open(os.path.join(folder, "filler"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with pytest.raises(OSError):
+        while True:
+            os.write(file, bytes(1 << 12))
+    os.close(file)
+
+
+@pytest.mark.parametrize("restarts", [False, True], ids=["running", "restarted"])
+def test_full_to_the_last_byte(make_mirror, fake, small_disk, restarts):
+    """What makes room has the room that it needs: the ledger, too, is written when nobody else can write any more."""
+    mirror = make_mirror(fake, start=False, STORAGE_PATH=small_disk)
+    mirror.storage = str(small_disk)
+    evicting.write_limits(mirror)
+    mirror.arguments = ["-c", evicting.limit_file(mirror)]
+    mirror.start()
+    for n in range(12):
+        keep(mirror, add(fake, simple(n, layers=5), "v%d" % n), REPOSITORY, "v%d" % n)
+        wait_image(mirror, "%s:v%d" % (REPOSITORY, n), lambda image: image and image["whole"])
+    evicting.wait_ready(mirror)
+    fill_up(small_disk)
+    for n in range(12):
+        pull(mirror, simple(n, layers=5), REPOSITORY, "v%d" % n)
+    if restarts:
+        evicting.write_limits(mirror, cache_min_free="1M")
+        mirror.stop()
+        fill_up(small_disk)
+        mirror.start()
+    else:
+        set_limits(mirror, cache_min_free="1M")
+    wait_until(lambda: report(mirror)["images_total"] == 12, lambda: "all have gone: %s" % report(mirror), 60)
+    pull(mirror, simple(0, layers=5), REPOSITORY, "v0")
+    assert ask(mirror, "/ledger")[1]["rebuilt"] == 0
+
+
 # --- what is in use -------------------------------------------------------------------------------
 
 

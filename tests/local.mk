@@ -183,6 +183,10 @@ tests_unit_test_options_LDADD = $(UNIT_MIRRORD)
 UNIT_TESTS += tests/unit/test_origin
 tests_unit_test_origin_SOURCES = tests/unit/test_origin.c
 tests_unit_test_origin_LDADD = $(UNIT_CACHE)
+UNIT_TESTS += tests/unit/test_repo_pattern
+tests_unit_test_repo_pattern_SOURCES = tests/unit/test_repo_pattern.c
+tests_unit_test_repo_pattern_LDADD = $(UNIT_MIRRORD)
+
 UNIT_TESTS += tests/unit/test_image_pattern
 tests_unit_test_image_pattern_SOURCES = tests/unit/test_image_pattern.c
 tests_unit_test_image_pattern_LDADD = $(UNIT_MIRRORD)

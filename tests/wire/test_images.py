@@ -164,6 +164,8 @@ def test_commands(stocked):
     lines = output.splitlines()
     assert status == 0 and lines[0].split()[:3] == ["IMAGE", "DIGEST", "SIZE"] and len(lines) == 3
     assert "KiB" in lines[1] and "mirrored" in lines[1]
+    again = command(stocked, "ls", "library/*", "library/test", "library/test:v1")[1].splitlines()
+    assert sorted(line.split()[0] for line in again) == sorted(line.split()[0] for line in lines)
 
     status, output, _ = command(stocked, "pin", "library/test:v1", "team/app")
     assert status == 0 and output.split() == ["library/test:v1", "team/app:v1"]

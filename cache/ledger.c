@@ -594,6 +594,8 @@ static void look_at_file(struct ledger *l)
         close_locked(l, &why);
         l->retry_at_ms = 0;
     }
+    if (l->db)
+        ledger_db_keep_room(l->db);
     pthread_mutex_unlock(&l->lock);
 }
 

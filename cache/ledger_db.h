@@ -29,6 +29,10 @@ enum ledger_sql {
  * -ENOTSUP: of a newer version; -EROFS: it cannot be written; or another negative errno. */
 int ledger_db_open(const char *path, struct ledger_db **out, struct error *err);
 void ledger_db_close(struct ledger_db **db);
+/* Sets room aside on the disk for what a batch of evictions writes, as the file has grown: when the
+ * disk is full, that batch is what makes room. Without such room, or a filesystem that cannot do
+ * it, nothing happens. */
+void ledger_db_keep_room(struct ledger_db *db);
 /* Made just now: nothing is in it. */
 bool ledger_db_is_new(const struct ledger_db *db);
 /* The file of this path is still the one that is open. */

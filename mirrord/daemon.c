@@ -225,8 +225,12 @@ static void reload(struct mail *m)
         if (is_news)
             apply(d);
     } else {
-        log_error(PREFIX, "configuration not applied: %s",
-                  problems.len ? problems.ptr : "unreadable");
+        struct slice lines =
+            problems.len ? (struct slice){problems.ptr, problems.len} : SLICE("unreadable");
+        while (lines.len) {
+            struct slice line = slice_cut(&lines, '\n');
+            log_error(PREFIX, "configuration not applied: %.*s", SLICE_ARG(line));
+        }
     }
     open_logs_anew(d);
     config_unref(&config);

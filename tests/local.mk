@@ -186,6 +186,9 @@ tests_unit_test_origin_LDADD = $(UNIT_CACHE)
 UNIT_TESTS += tests/unit/test_image_choice
 tests_unit_test_image_choice_SOURCES = tests/unit/test_image_choice.c
 tests_unit_test_image_choice_LDADD = $(UNIT_MIRRORD)
+UNIT_TESTS += tests/unit/test_repo_pattern
+tests_unit_test_repo_pattern_SOURCES = tests/unit/test_repo_pattern.c
+tests_unit_test_repo_pattern_LDADD = $(UNIT_MIRRORD)
 
 UNIT_TESTS += tests/unit/test_image_pattern
 tests_unit_test_image_pattern_SOURCES = tests/unit/test_image_pattern.c

@@ -217,6 +217,7 @@ struct pull_tools api_pull_tools(const struct api *api, struct slice repo)
 {
     return (struct pull_tools){.registry = api_registry_of(api, repo),
                                .links = api->links,
+                               .objects = cache_objects(api->cache),
                                .settings = api_settings_now(api)};
 }
 

@@ -322,6 +322,54 @@ def test_objects_fail(under_load, proxy):
     wait_up(mirror, "cache_lru", 2)
 
 
+@pytest.mark.parametrize("harm", ["stall", "cut", "corrupt", "refuse", "die"])
+def test_configurations_while_objects_fail(make_mirror, fake, redis, proxy, harm):
+    """Each is asked for once, while Redis, which has them all, fails in the midst of it: found there or not, all are right."""
+    images = [simple(seed) for seed in range(100, 160)]
+    for n, image in enumerate(images):
+        fake.add_image(image, REPOSITORY, "t%d" % n)
+        data = image.blobs[image.config["digest"]].data
+        redis.ask("SET", "mirrord:1:blob:" + image.config["digest"], data)
+    mirror = make_mirror(fake, **proxy.settings("CACHE_LRU", CACHE_LRU_REDIS_USE="always", CACHE_REDIS_TIMEOUT="50ms",
+                                                CACHE_REDIS_RETRY_MAX="50ms"))
+    wait_up(mirror, "cache_lru", 2)
+    for n, image in enumerate(images):
+        assert mirror.get(manifest_path("t%d" % n)).status == 200
+        mirror.wait_linked(image.config["digest"])
+    harms = {"stall": proxy.stall, "cut": proxy.cut, "corrupt": lambda: proxy.corrupt(lambda data: data[::-1]),
+             "refuse": proxy.refuse, "die": redis.stop}
+    todo, wrong, lock = list(images), [], threading.Lock()
+
+    def run():
+        while True:
+            with lock:
+                if not todo:
+                    return
+                image = todo.pop()
+                if len(todo) == len(images) // 2:
+                    harms[harm]()
+            digest = image.config["digest"]
+            try:
+                response = mirror.blob(digest)
+                if (response.status, response.body) != (200, image.blobs[digest].data):
+                    wrong.append((digest, response.status, response.body[:100]))
+            except Exception as e:
+                wrong.append((digest, repr(e)))
+
+    found = 'mirrord_meta_lookups_total{cache="cache_lru",result="hit"}'
+    while mirror.metric(found) == 0:
+        assert mirror.blob(todo.pop().config["digest"]).status == 200
+    threads = [threading.Thread(target=run) for _ in range(N_CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive(), "a request is not answered"
+    assert not wrong, wrong[:3]
+    # Cut connections are there again at once.
+    assert harm == "cut" or fake.count("/blobs/") > 0
+
+
 def test_few_in_flight(under_load, redis):
     """More is asked than may be under way: the rest goes on without Redis."""
     mirror, load = under_load(redis.settings(CACHE_REDIS_IN_FLIGHT_MAX=1))

@@ -41,6 +41,7 @@ cache_libcache_a_SOURCES = \
 	cache/meta_value.c cache/meta_value.h \
 	cache/names.c cache/names.h \
 	cache/news.c cache/news.h \
+	cache/objects.c cache/objects.h \
 	cache/open_files.c cache/open_files.h \
 	cache/origin.c cache/origin.h \
 	cache/quiet_file.c cache/quiet_file.h \

@@ -28,7 +28,6 @@
 #include "cache/gc.h"
 #include "cache/scrub.h"
 #include "cache/ledger.h"
-#include "cache/tag.h"
 #include "mirrord/access_log.h"
 #include "mirrord/address.h"
 #include "mirrord/admin.h"
@@ -142,14 +141,6 @@ static void stop(struct daemon *d)
 
 /* --- reloading ------------------------------------------------------------------------------- */
 
-static void share_tags(struct daemon *d)
-{
-    const struct api_settings s = settings_api(d->config, d->argv);
-
-    tags_set_ttls(cache_tags(d->cache), (unsigned)s.tags_cache_ttl_s,
-                  (unsigned)s.negative_tag_ttl_s);
-}
-
 /* What SIGHUP can change is put into force. */
 static void apply(struct daemon *d)
 {
@@ -166,7 +157,6 @@ static void apply(struct daemon *d)
     scrub_set_settings(cache_scrub(d->cache), &scrub);
     scrubber_kick(d->scrubber);
     space_set(d->space, &space);
-    share_tags(d);
 }
 
 static void open_logs_anew(struct daemon *d)
@@ -333,7 +323,6 @@ static int make_parts(struct daemon *d, struct error *err)
                               .api = d->api,
                               .pool = d->pool,
                               .scrubber = d->scrubber};
-    share_tags(d);
     return 0;
 }
 

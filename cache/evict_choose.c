@@ -160,12 +160,16 @@ static void add_references(struct ledger *l, const struct evict_plan *plan, int6
     ledger_end(l->db, LEDGER_REF_LINKS);
 }
 
+static bool is_pinned(struct ledger *l, const struct evict_plan *plan, int64_t blob)
+{
+    return plan->has_pins && ledger_is_pinned(l, blob, plan->repo);
+}
+
 /* A child goes with its index unless something else in the repository wants it for itself. */
 static bool child_goes(struct ledger *l, const struct evict_plan *plan, int64_t blob)
 {
-    return !has_manifest(plan, blob) &&
-           !ledger_value(l->db, LEDGER_TAG_ANY, 0, "ii", blob, plan->repo) &&
-           !ledger_is_pinned(l, blob, plan->repo) && is_only_theirs(l, plan, blob);
+    return !ledger_value(l->db, LEDGER_TAG_ANY, 0, "ii", blob, plan->repo) &&
+           !is_pinned(l, plan, blob) && is_only_theirs(l, plan, blob);
 }
 
 static void add_children(struct ledger *l, struct evict_plan *plan, struct references *all)
@@ -175,8 +179,12 @@ static void add_children(struct ledger *l, struct evict_plan *plan, struct refer
         add_references(l, plan, plan->items[i].blob, all);
         for (; k < all->n; k++) {
             const struct reference *r = &all->list[k];
-            if (!r->is_revision || !child_goes(l, plan, r->blob))
+            if (!r->is_revision || has_manifest(plan, r->blob))
                 continue;
+            if (!child_goes(l, plan, r->blob)) {
+                plan->leaves_roots = true;
+                continue;
+            }
             add_known(plan, r->blob, &r->digest);
             plan->n_manifests++;
         }
@@ -187,8 +195,12 @@ static void add_layers(struct ledger *l, struct evict_plan *plan, const struct r
 {
     for (size_t k = 0; k < all->n; k++) {
         const struct reference *r = &all->list[k];
-        if (r->is_layer && !has_item(plan, r->blob) && !ledger_is_pinned(l, r->blob, plan->repo) &&
-            is_only_theirs(l, plan, r->blob))
+        if (!r->is_layer || has_item(plan, r->blob))
+            continue;
+        /* One that another manifest references is no root. */
+        if (is_pinned(l, plan, r->blob))
+            plan->leaves_roots = true;
+        else if (is_only_theirs(l, plan, r->blob))
             add_known(plan, r->blob, &r->digest);
     }
 }
@@ -198,6 +210,7 @@ static void add_parts(struct ledger *l, struct evict_plan *plan)
     struct references all = {0};
 
     plan->n_manifests = 1;
+    plan->has_pins = ledger_value(l->db, LEDGER_PIN_IN_REPO, 0, "i", plan->repo) != 0;
     add_children(l, plan, &all);
     add_layers(l, plan, &all);
     free(all.list);
@@ -265,6 +278,9 @@ void evict_plan_free(struct evict_plan **pp)
 
     if (!plan)
         return;
+    for (size_t i = 0; i < plan->n_tags; i++)
+        free(plan->tags[i].name);
+    free(plan->tags);
     free(plan->repo_name);
     free(plan->items);
     free(plan);

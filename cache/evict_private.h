@@ -9,6 +9,7 @@
 #include "cache/evict.h"
 #include "cache/ledger_private.h"
 #include "cache/storage_lock.h"
+#include "cache/team.h"
 
 #define EVICT_PREFIX "evict"
 
@@ -34,7 +35,8 @@ struct evict {
     /* Of who set is_running. */
     int64_t after_used, after_id; /* the run has passed these roots */
     struct evict_window window;   /* of the last batch of this run */
-    enum evict_reason reason;     /* of what is being removed; guarded by the ledger's lock */
+    struct team *team;            /* of who has begun a batch: guarded by the ledger's lock */
+    size_t batch_blobs;           /* … likewise */
     _Atomic uint64_t high_bytes, low_bytes, rest_until_ms, aged_at_ms;
     _Atomic int64_t max_age_s;
     atomic_bool is_running, is_stopping, is_for_room;
@@ -42,10 +44,27 @@ struct evict {
     struct evict_report report;
 };
 
+/* What becomes of a blob. */
+enum evict_fate {
+    EVICT_STAYS, /* something else needs it */
+    EVICT_GOES,
+    EVICT_BUSY,  /* wanted just now: a later run looks again */
+    EVICT_FAILED /* its file could not be removed */
+};
+
 struct evict_item {
     int64_t blob;
     struct digest digest;
-    bool is_unlinked; /* its link in the repository has gone */
+    enum evict_fate fate;
+    bool is_unlinked; /* its link in the repository goes */
+    bool has_size;
+    uint64_t size; /* as the ledger says */
+};
+
+/* One of the mirrored halves that point to a manifest. */
+struct evict_tag {
+    size_t i_manifest;
+    char *name;
 };
 
 /* What goes with it. */
@@ -54,6 +73,21 @@ struct evict_plan {
     char *repo_name;          /* NULL: blobs only */
     struct evict_item *items; /* manifests, the root first, then layers */
     size_t n, n_manifests, n_room;
+    struct evict_tag *tags;
+    size_t n_tags;
+    bool has_pins;     /* something in the repository is pinned */
+    bool leaves_roots; /* something stays in it that nothing else there references */
+    enum evict_reason reason;
+    /* Of the files. */
+    bool is_other; /* not all went as the rows say */
+    struct evict_result gone;
+};
+
+/* Images whose rows went; then their files do. */
+struct evict_batch {
+    struct evict_plan **plans;
+    size_t n, n_room;
+    uint64_t n_blobs, bytes; /* that ought to go */
 };
 
 /* --- evict_choose.c: within a transaction of the ledger --------------------------------------- */
@@ -67,11 +101,20 @@ struct evict_plan *evict_plan_new(struct ledger *l, const struct evict_root *roo
                                   bool *is_root);
 void evict_plan_free(struct evict_plan **plan);
 
+/* --- evict_rows.c: likewise ------------------------------------------------------------------- */
+
+/* Drops what the plan says from the rows, in the hope that the files will go, and notes in the plan
+ * which these are. */
+void evict_drop_rows(struct ledger *l, struct evict_plan *plan);
+/* The same from the rows as they were before, for what has really gone. */
+void evict_redo_rows(struct ledger *l, const struct evict_plan *plan);
+
 /* --- evict_remove.c --------------------------------------------------------------------------- */
 
 /* Somebody reads, fills or pushes a part of it. */
 bool evict_is_busy(struct evict *e, const struct evict_plan *plan);
-/* Removes it from the storage, the memory and the ledger; adds to *sum. */
-void evict_remove(struct evict *e, struct evict_plan *plan, struct evict_result *sum);
+/* Removes the files of all, from the storage and the memory; notes in the plans what has gone. */
+void evict_remove(struct evict *e, struct evict_batch *batch);
+enum link_kind evict_kind_of(const struct evict_plan *plan, size_t i);
 
 #endif

@@ -20,6 +20,7 @@
 #define BATCH_BLOBS 512 /* about so many are removed before other work has its turn … */
 #define BATCH_MIN 64    /* … or fewer, where that many take longer than … */
 #define BATCH_MS 250
+#define BATCH_ROOTS 512 /* that are looked at in one */
 #define HELPERS 3
 #define REST_MS 5000 /* after a run that found nothing more to evict */
 #define AGE_MS 60000 /* between two looks for what is too old */
@@ -47,6 +48,12 @@ void evict_free(struct evict **ee)
     pthread_mutex_destroy(&e->lock);
     free(e);
     *ee = NULL;
+}
+
+void evict_set_cost(struct evict *e, evict_cost_fn cost, void *arg)
+{
+    e->cost = cost;
+    e->cost_arg = arg;
 }
 
 /* --- limits ----------------------------------------------------------------------------------- */
@@ -259,53 +266,37 @@ static enum evict_reason reason_for(struct evict *e, const struct evict_root *ro
     return root->used < cutoff ? EVICT_FOR_AGE : EVICT_REASON_MAX;
 }
 
-/* Those that were tried and stay are passed. */
-static void pass_window(struct evict *e)
-{
-    const struct evict_root *roots = e->window.roots;
-
-    for (size_t k = 0; k < e->window.n; k++) {
-        if (roots[k].used > e->after_used ||
-            (roots[k].used == e->after_used && roots[k].id > e->after_id)) {
-            e->after_used = roots[k].used;
-            e->after_id = roots[k].id;
-        }
-    }
-}
-
-/* The roots of this window that may go now, at most half of them: the others are compared with the
- * next ones first. Those that cannot go are passed. True when there may be more. */
-static bool take_window(struct evict *e, struct evict_result *sum, uint64_t low)
+/* The least valuable ones go, until it is enough for this batch. True when there may be more. */
+static bool take_least(struct evict *e, struct evict_result *sum, uint64_t low)
 {
     struct ledger *l = e->place.ledger;
     struct evict_batch batch = {0};
-
-    evict_next_roots(l, e->after_used, e->after_id, &e->window);
-    size_t n = e->window.n, n_most = n == EVICT_WINDOW ? n / 2 : n;
+    struct evict_root root;
+    bool has_more = true, is_enough = false;
     int64_t cutoff = cutoff_of(e);
-    size_t n_needless = 0, i;
 
-    for (i = 0; i < n && batch.n < n_most && !ledger_db_has_failed(l->db); i++) {
-        const struct evict_root *root = &e->window.roots[i];
-        enum evict_reason reason = reason_for(e, root, &batch, low, cutoff);
-        if (reason == EVICT_REASON_MAX) {
-            n_needless++;
-            continue;
-        }
-        take(e, root, reason, &batch, sum);
-        if (batch.n_blobs >= e->batch_blobs)
+    evict_window_turn(&e->window, cutoff);
+    for (unsigned n = 0; n < BATCH_ROOTS && batch.n_blobs < e->batch_blobs && !is_enough; n++) {
+        if (!evict_next_root(e, &root, &has_more))
             break;
+        enum evict_reason reason = reason_for(e, &root, &batch, low, cutoff);
+        is_enough = reason == EVICT_REASON_MAX;
+        has_more = !is_enough;
+        if (!is_enough)
+            take(e, &root, reason, &batch, sum);
     }
     bool has_planned = batch.n > 0;
     size_t n_gone = finish(e, &batch, sum);
-    if (n == 0 || ledger_db_has_failed(l->db))
-        return false;
-    if (i == n)
-        pass_window(e);
     /* None of them could be removed: it would be the same again. */
-    if (has_planned && n_gone == 0)
+    if (ledger_db_has_failed(l->db) || is_enough || (has_planned && n_gone == 0))
         return false;
-    return n_gone > 0 || (n == EVICT_WINDOW && n_needless < n);
+    e->has_gone = e->has_gone || n_gone > 0;
+    if (has_more || !e->has_gone)
+        return has_more;
+    /* What has gone may have left something that is older. */
+    e->has_gone = false;
+    evict_window_begin(&e->window);
+    return true;
 }
 
 static bool is_due(struct evict *e, uint64_t limit)
@@ -324,7 +315,7 @@ static bool batch(struct evict *e, int *rc, struct error *err)
     if (*rc < 0)
         return false;
     if (is_due(e, low))
-        has_more = take_window(e, &sum, low);
+        has_more = take_least(e, &sum, low);
     note_time(e, began_at_ms);
     *rc = leave(e, err);
     if (*rc == 0)
@@ -336,8 +327,8 @@ static bool batch(struct evict *e, int *rc, struct error *err)
 
 static void begin_run(struct evict *e)
 {
-    e->after_used = e->after_id = INT64_MIN;
-    e->window.n = 0;
+    evict_window_begin(&e->window);
+    e->has_gone = false;
     pthread_mutex_lock(&e->lock);
     struct evict_report r = e->report;
     e->report = (struct evict_report){
@@ -357,6 +348,7 @@ static void end_run(struct evict *e, int rc, const struct error *err)
     bool is_short = rc == 0 && is_above(e, atomic_load(&e->high_bytes));
 
     CHECK(atomic_load(&e->is_running));
+    evict_window_end(&e->window);
     pthread_mutex_lock(&e->lock);
     e->report.is_running = false;
     e->report.is_complete = rc == 0;

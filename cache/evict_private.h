@@ -19,24 +19,31 @@ struct evict_root {
     int64_t id; /* 0: of no row */
     int64_t repo, blob, used;
     enum link_kind kind;
-    double bonus, due; /* the lower this, the less it is worth: used and the bonus */
+    double due; /* the lower this, the less it is worth */
 };
 
-#define EVICT_WINDOW 128 /* roots that are compared with each other */
+#define EVICT_WINDOW 4096 /* roots that are compared with each other */
 
+/* Those that were looked at and not taken: a heap, the least valuable first. */
 struct evict_window {
+    struct evict_root *roots; /* EVICT_WINDOW; NULL: no run */
     size_t n;
-    struct evict_root roots[EVICT_WINDOW];
+    int64_t after_used, after_id; /* rows up to these were looked at */
+    int64_t cutoff;               /* what was not used since goes, whatever it is worth */
+    unsigned n_to_read;           /* so many rows may yet be read in this batch */
+    bool is_at_end;               /* there are no more rows */
 };
 
 struct evict {
     struct evict_place place;
     struct errand turn; /* of the run, while there is one */
+    evict_cost_fn cost; /* NULL: all costs the same */
+    void *cost_arg;
     /* Of who set is_running. */
-    int64_t after_used, after_id; /* the run has passed these roots */
-    struct evict_window window;   /* of the last batch of this run */
-    struct team *team;            /* of who has begun a batch: guarded by the ledger's lock */
-    size_t batch_blobs;           /* … likewise */
+    struct evict_window window;
+    bool has_gone;      /* something, since the window began */
+    struct team *team;  /* of who has begun a batch: guarded by the ledger's lock */
+    size_t batch_blobs; /* … likewise */
     _Atomic uint64_t high_bytes, low_bytes, rest_until_ms, aged_at_ms;
     _Atomic int64_t max_age_s;
     atomic_bool is_running, is_stopping, is_for_room;
@@ -92,10 +99,13 @@ struct evict_batch {
 
 /* --- evict_choose.c: within a transaction of the ledger --------------------------------------- */
 
-/* The next roots behind (used, id), the least valuable first; *w: those before, which are not
- * weighed again, or none. */
-void evict_next_roots(struct ledger *l, int64_t after_used, int64_t after_id,
-                      struct evict_window *w);
+/* At the beginning of a run, and from the first row again. */
+void evict_window_begin(struct evict_window *w);
+void evict_window_end(struct evict_window *w);
+/* At the beginning of each batch. */
+void evict_window_turn(struct evict_window *w, int64_t cutoff);
+/* Takes the least valuable root of all; *has_more when false: a later batch may find one. */
+bool evict_next_root(struct evict *e, struct evict_root *out, bool *has_more);
 /* NULL with *why: it does not go now; *is_root false: nor by itself ever, its row is of no use. */
 struct evict_plan *evict_plan_new(struct ledger *l, const struct evict_root *root, const char **why,
                                   bool *is_root);

@@ -537,6 +537,62 @@ static void test_value(void **state)
     close_place(&p);
 }
 
+static unsigned cost_by_name(void *arg, struct slice repo)
+{
+    (void)arg;
+    return slice_starts(repo, SLICE("dear/")) ? 4 : 1;
+}
+
+/* What is dear to fetch again stays some days longer, and no longer; however much of it there is.
+ */
+static void test_cost(void **state)
+{
+    enum { DEAR = 150, CHEAP = 10 };
+    struct place p;
+    struct digest large, layer;
+    struct evict_limits limits = {0};
+    char text[16];
+
+    (void)state;
+    open_place(&p);
+    evict_set_cost(cache_evict(p.cache), cost_by_name, NULL);
+    for (unsigned i = 0; i < DEAR; i++) {
+        snprintf(text, sizeof(text), "dear %u", i);
+        scene_blob(&p, text, 20000, &layer);
+        snprintf(text, sizeof(text), "t%u", i);
+        scene_image(&p, "dear/a", text, LIST(&layer), SCENE_MIRRORED, NULL);
+    }
+    ahead_s = 2 * 86400;
+    for (unsigned i = 0; i < CHEAP; i++) {
+        snprintf(text, sizeof(text), "cheap %u", i);
+        scene_blob(&p, text, 20000, &layer);
+        snprintf(text, sizeof(text), "t%u", i);
+        scene_image(&p, "cheap/a", text, LIST(&layer), SCENE_MIRRORED, NULL);
+    }
+    limits.high_bytes = limits.low_bytes = DEAR * 21000;
+    evict_set_limits(cache_evict(p.cache), &limits);
+    cache_drain(p.cache);
+    assert_int_equal(
+        place_count(&p, place_path(&p, "docker/registry/v2/repositories/dear/a/_manifests/tags")),
+        DEAR);
+    size_t n_cheap =
+        place_count(&p, place_path(&p, "docker/registry/v2/repositories/cheap/a/_manifests/tags"));
+    assert_true(n_cheap < CHEAP);
+    /* Four times as dear is worth six days of such small blobs, not nine. */
+    evict_set_limits(cache_evict(p.cache), &(struct evict_limits){0});
+    ahead_s = 9 * 86400;
+    scene_blob(&p, "large", MIB, &large);
+    scene_image(&p, "cheap/b", "large", LIST(&large), SCENE_MIRRORED, NULL);
+    limits.high_bytes = limits.low_bytes = MIB + DEAR * 10000;
+    evict_set_limits(cache_evict(p.cache), &limits);
+    cache_drain(p.cache);
+    assert_true(scene_has_tag(&p, "cheap/b", "large"));
+    assert_true(
+        place_count(&p, place_path(&p, "docker/registry/v2/repositories/dear/a/_manifests/tags")) <
+        DEAR);
+    close_place(&p);
+}
+
 /* A mirrored layer that no manifest of its repository references, and one whose manifest went. */
 static void test_orphans(void **state)
 {
@@ -736,8 +792,10 @@ static void test_many(void **state)
     assert_true(scene_has_tag(&p, repo, tag));
     scene_stored_bytes(&p, &n);
     assert_int_equal(n, OWN + 2);
-    assert_int_equal(place_count(&p, "docker/registry/v2/repositories/r0/_manifests/tags"), 0);
-    assert_int_equal(place_count(&p, "docker/registry/v2/repositories/r0/_layers/sha256"), 0);
+    assert_int_equal(
+        place_count(&p, place_path(&p, "docker/registry/v2/repositories/r0/_manifests/tags")), 0);
+    assert_int_equal(
+        place_count(&p, place_path(&p, "docker/registry/v2/repositories/r0/_layers/sha256")), 0);
     check_ledger(&p);
     close_place(&p);
 }
@@ -830,7 +888,7 @@ int main(void)
         cmocka_unit_test(test_orphans),     cmocka_unit_test(test_cut_off),
         cmocka_unit_test(test_not_ready),   cmocka_unit_test(test_company),
         cmocka_unit_test(test_aside),       cmocka_unit_test(test_many),
-        cmocka_unit_test(test_other),
+        cmocka_unit_test(test_cost),        cmocka_unit_test(test_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

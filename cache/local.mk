@@ -10,6 +10,7 @@ cache_libcache_a_SOURCES = \
 	cache/evict.c cache/evict.h cache/evict_private.h \
 	cache/evict_choose.c \
 	cache/evict_remove.c \
+	cache/evict_rows.c \
 	cache/fill.c cache/fill.h cache/fill_private.h \
 	cache/fill_file.c cache/fill_file.h \
 	cache/fill_hash.c \
@@ -74,6 +75,7 @@ cache_libcache_a_SOURCES = \
 	cache/tag_private.h \
 	cache/tag_share.c \
 	cache/tag_write.c \
+	cache/team.c cache/team.h \
 	cache/upload.c cache/upload.h cache/upload_private.h \
 	cache/upload_file.c cache/upload_file.h \
 	cache/upload_id.c \

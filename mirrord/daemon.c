@@ -293,6 +293,12 @@ static void make_scrub(struct daemon *d)
     scrub_set_settings(s, &settings);
 }
 
+/* What it costs to fetch again what is in this repository. */
+static unsigned cost_of(void *registries, struct slice repo)
+{
+    return registries_of(registries, repo)->cost;
+}
+
 static int make_parts(struct daemon *d, struct error *err)
 {
     struct cache_config cache = settings_cache(d->config, d->pool);
@@ -305,6 +311,7 @@ static int make_parts(struct daemon *d, struct error *err)
         rc = registries_make(d->config, &d->registries, err);
     if (rc != 0)
         return rc;
+    evict_set_cost(cache_evict(d->cache), cost_of, d->registries);
     struct api_config api = {
         .cache = d->cache,
         .pool = d->pool,

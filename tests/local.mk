@@ -146,6 +146,10 @@ tests_unit_test_link_LDADD = $(UNIT_CACHE)
 UNIT_TESTS += tests/unit/test_log
 tests_unit_test_log_SOURCES = tests/unit/test_log.c
 tests_unit_test_log_LDADD = $(UNIT_BASE)
+UNIT_TESTS += tests/unit/test_team
+tests_unit_test_team_SOURCES = tests/unit/test_team.c $(CACHE_PLACE)
+tests_unit_test_team_LDADD = $(UNIT_CACHE)
+
 UNIT_TESTS += tests/unit/test_lru
 tests_unit_test_lru_SOURCES = tests/unit/test_lru.c
 tests_unit_test_lru_LDADD = $(UNIT_CACHE)

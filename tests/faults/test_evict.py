@@ -176,7 +176,7 @@ def test_index_partly_here(make_mirror, fake):
     pull(mirror, children[1], REPOSITORY, "child")
     here = {index.digest} | all_digests(children[0]) | all_digests(children[1])
     for digest in here:
-        mirror.wait_linked(digest)
+        mirror.wait_settled(digest)
     evicting.wait_ready(mirror)
     wait_image(mirror, REPOSITORY + ":multi", lambda image: image and not image["whole"])
     wait_image(mirror, REPOSITORY + ":child", lambda image: image and image["whole"])
@@ -269,7 +269,7 @@ def test_full_to_the_last_byte(make_mirror, fake, small_disk, restarts):
         mirror.start()
     else:
         set_limits(mirror, cache_min_free="1M")
-    wait_until(lambda: report(mirror)["images_total"] == 12, lambda: "all have gone: %s" % report(mirror), 60)
+    wait_until(lambda: report(mirror)["images_total"] == 12, lambda: "all have gone: %s" % report(mirror))
     pull(mirror, simple(0, layers=5), REPOSITORY, "v0")
     assert ask(mirror, "/ledger")[1]["rebuilt"] == 0
 

@@ -403,11 +403,11 @@ def test_mirrored_content_stays(make_mirror, fake):
     mirror.get("/v2/library/test/manifests/v1")
     for digest in image.blobs:
         assert mirror.blob(digest).status == 200
-        mirror.wait_linked(digest)
+        mirror.wait_settled(digest)
     blob = noise(5000, 77)
     digest = fake.add_blob(blob)
     assert mirror.blob(digest).status == 200
-    mirror.wait_linked(digest)
+    mirror.wait_settled(digest)
     garbage = push_garbage(mirror)
     collect_until(mirror, {image.digest, digest, *image.blobs})
     fake.close()

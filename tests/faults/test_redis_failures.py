@@ -382,7 +382,7 @@ def test_configurations_while_objects_fail(make_mirror, fake, redis, proxy, harm
         fake.add_image(image, REPOSITORY, "t%d" % n)
         data = image.blobs[image.config["digest"]].data
         redis.ask("SET", "mirrord:1:blob:" + image.config["digest"], data)
-    mirror = make_mirror(fake, **proxy.settings("CACHE_LRU", CACHE_LRU_REDIS_USE="always", CACHE_REDIS_TIMEOUT="50ms",
+    mirror = make_mirror(fake, **proxy.settings("CACHE_LRU", CACHE_LRU_REDIS_USE="always", CACHE_REDIS_TIMEOUT="300ms",
                                                 CACHE_REDIS_RETRY_MAX="50ms"))
     wait_up(mirror, "cache_lru", 2)
     for n, image in enumerate(images):
@@ -415,7 +415,7 @@ def test_configurations_while_objects_fail(make_mirror, fake, redis, proxy, harm
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive(), "a request is not answered"
     assert not wrong, wrong[:3]
     # Cut connections are there again at once.

@@ -103,7 +103,7 @@ def test_mirrored_blob_comes_back(make_mirror, fake, damage, is_stopped):
     digest = fake.add_blob(data)
     mirror = make_mirror(fake, **ASKED)
     assert mirror.blob(digest).body == data
-    mirror.wait_linked(digest)
+    mirror.wait_settled(digest)
     if is_stopped:
         mirror.stop()
     damage(mirror.blob_file(digest))
@@ -130,8 +130,8 @@ def test_mirrored_image_comes_back(make_mirror, fake):
     assert mirror.get("/v2/library/test/manifests/v1").status == 200
     for digest in image.blobs:
         assert mirror.blob(digest).status == 200
-        mirror.wait_linked(digest)
-    mirror.wait_linked(image.digest)
+        mirror.wait_settled(digest)
+    mirror.wait_settled(image.digest)
     mirror.stop()
     for digest in (image.digest, *image.blobs):
         zero(mirror.blob_file(digest))
@@ -152,7 +152,7 @@ def test_refetched_by_the_next_client(make_mirror, fake):
     digest = fake.add_blob(data)
     mirror = make_mirror(fake, MIRROR_RETRIES_MAX=0, MIRROR_BREAKER_FAILURES=1000, **ASKED)
     assert mirror.blob(digest).body == data
-    mirror.wait_linked(digest)
+    mirror.wait_settled(digest)
     flip(mirror.blob_file(digest))
     fake.refuse()
     scrub(mirror)
@@ -169,10 +169,10 @@ def keep_and_damage(mirror, fake, n):
     fake.add_image(image, "library/test", "v1")
     bodies = {fake.add_blob(data): data for data in (noise(40_000, 320 + k) for k in range(n))}
     assert mirror.get("/v2/library/test/manifests/v1").status == 200
-    mirror.wait_linked(image.digest)
+    mirror.wait_settled(image.digest)
     for digest, data in bodies.items():
         assert mirror.blob(digest).body == data
-        mirror.wait_linked(digest)
+        mirror.wait_settled(digest)
         flip(mirror.blob_file(digest))
     return bodies
 
@@ -312,7 +312,7 @@ def test_pushed_and_mirrored(make_mirror, fake):
     digest = fake.add_blob(data)
     mirror = make_mirror(fake, **ASKED)
     assert mirror.blob(digest).body == data
-    mirror.wait_linked(digest)
+    mirror.wait_settled(digest)
     Pusher(mirror.address).blob("team/app", data)
     flip(mirror.blob_file(digest))
     found = scrub(mirror)
@@ -332,7 +332,7 @@ def test_referenced_by_a_pushed_manifest(make_mirror, fake):
     assert mirror.get("/v2/library/test/manifests/v1").status == 200
     for digest in image.blobs:
         assert mirror.blob(digest).status == 200
-        mirror.wait_linked(digest)
+        mirror.wait_settled(digest)
     response = Pusher(mirror.address).put_manifest("library/test", "mine", image.manifest, image.media_type)
     assert response.status == 201, response.head
     victim = next(iter(image.blobs))
@@ -625,7 +625,7 @@ def test_beside_pushes_pulls_and_collections(make_mirror, fake):
     blobs = {fake.add_blob(data): data for data in (noise(40_000, 700 + n) for n in range(12))}
     for digest, data in blobs.items():
         assert mirror.blob(digest).body == data
-        mirror.wait_linked(digest)
+        mirror.wait_settled(digest)
     stop, failures, counts = threading.Event(), [], [0, 0]
 
     def watch(work):
@@ -678,7 +678,7 @@ def test_one_blob_at_once(make_mirror, fake):
     digest = fake.add_blob(data)
     mirror = make_mirror(fake, **ASKED)
     assert mirror.blob(digest).body == data
-    mirror.wait_linked(digest)
+    mirror.wait_settled(digest)
     flip(mirror.blob_file(digest))
     assert post(mirror, "/scrub?digest=nonsense").status == 400
     assert post(mirror, "/scrub?digest=sha256:" + "0" * 64).status == 202
@@ -695,7 +695,7 @@ def prepare(mirror, fake):
     data = noise(60_000, 85)
     mirrored = fake.add_blob(data)
     assert mirror.blob(mirrored).body == data
-    mirror.wait_linked(mirrored)
+    mirror.wait_settled(mirrored)
     pushed = Pusher(mirror.address).blob("team/app", noise(60_000, 86))
     return mirrored, pushed
 

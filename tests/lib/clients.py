@@ -2,6 +2,7 @@
 
 A client whose program is not installed, or which this machine does not permit, skips its test and says why.
 """
+import functools
 import json
 import os
 import platform
@@ -48,8 +49,9 @@ def busybox():
         return program.read(), 0o755
 
 
+@functools.lru_cache(maxsize=None)
 def runnable(architecture="amd64", dialect="oci", seed=1):
-    """Several layers, the first of which holds a program."""
+    """Several layers, the first of which holds a program. Made once; whoever gets it leaves it as it is."""
     program = busybox()
     return Image([{"bin/busybox": program, "bin/sh": program}, {"etc/motd": b"seed %d\n" % seed},
                   {"data/noise": noise(3000000, seed)}], dialect, architecture, ("/bin/busybox", "cat", "/etc/motd"))

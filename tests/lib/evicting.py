@@ -136,7 +136,7 @@ def keep(mirror, image, repository, reference):
     """Pulls it and waits until all of it is under its final names, and linked."""
     pull(mirror, image, repository, reference)
     for digest in all_digests(image):
-        mirror.wait_linked(digest, repository)
+        mirror.wait_settled(digest, repository)
 
 
 def size_of(image):

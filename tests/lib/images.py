@@ -134,7 +134,7 @@ class Image:
         self.layers, differences = [], []
         for files in layers:
             archive = tar_of(files)
-            packed = gzip.compress(archive, 6, mtime=0)
+            packed = gzip.compress(archive, 1, mtime=0)
             differences.append(digest_of(archive))
             self.layers.append(self.keep(packed, OCI_LAYER if is_oci else DOCKER_LAYER))
         configuration = json.dumps({

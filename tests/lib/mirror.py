@@ -218,14 +218,21 @@ class Mirror:
     def wait_kept(self, digest, timeout_s=PATIENCE_S):
         wait_until(lambda: self.has_blob(digest), "%s is kept" % digest, timeout_s)
 
-    def wait_linked(self, digest, repository="library/test", timeout_s=PATIENCE_S):
-        """It is kept, the fill that brought it is over, and the storage says that this repository has it: all that comes a
-        moment after its file is seen."""
-        self.wait_kept(digest, timeout_s)
-        wait_until(lambda: digest not in [fill["digest"] for fill in self.fills()], "the fill of %s is over" % digest, timeout_s)
+    def is_linked(self, digest, repository):
         root = os.path.join(self.storage, "docker/registry/v2/repositories", repository)
-        links = [os.path.join(root, kind, *digest.split(":"), "link") for kind in ("_layers", "_manifests/revisions")]
-        wait_until(lambda: any(map(os.path.exists, links)), "%s is linked into %s" % (digest, repository), timeout_s)
+        return any(os.path.exists(os.path.join(root, kind, *digest.split(":"), "link"))
+                   for kind in ("_layers", "_manifests/revisions"))
+
+    def wait_linked(self, digest, repository="library/test"):
+        """The repository has this blob or manifest: the manifest that names it is kept, it was pulled or pushed. It may not be
+        here itself."""
+        wait_until(lambda: self.is_linked(digest, repository), "%s is linked into %s" % (digest, repository))
+
+    def wait_settled(self, digest, repository="library/test"):
+        """It is kept, the fill that brought it is over, and it is linked: all that comes a moment after its file is seen."""
+        self.wait_kept(digest)
+        wait_until(lambda: digest not in [fill["digest"] for fill in self.fills()], "the fill of %s is over" % digest)
+        self.wait_linked(digest, repository)
 
     def kept_digests(self):
         root = os.path.join(self.storage, "docker/registry/v2/blobs")

@@ -8,7 +8,6 @@ import threading
 import pytest
 
 from lib import faults, rawhttp
-from lib.fake import FakeRegistry
 from lib.images import Noise, digest_of, simple
 from lib.mirror import blob_path, check_bytes, manifest_path
 from lib.process import free_port
@@ -19,17 +18,13 @@ NAME, REPOSITORY = "one.test", "org/app"
 
 
 @pytest.fixture
-def one():
-    registry = FakeRegistry()
-    yield registry
-    registry.close()
+def one(make_fake):
+    return make_fake()
 
 
 @pytest.fixture
-def two():
-    registry = FakeRegistry()
-    yield registry
-    registry.close()
+def two(make_fake):
+    return make_fake()
 
 
 @pytest.fixture
@@ -163,15 +158,12 @@ def test_ns_that_is_nobody(mirror, fake, one, two, images, ns):
     assert mirror.metric("mirrord_upstream_requests_total") == 0
 
 
-def test_internal_ns_is_not_dialled(mirror, fake, images):
-    inner = FakeRegistry()
+def test_internal_ns_is_not_dialled(mirror, make_fake, fake, images):
+    inner = make_fake()
     inner.add_image(images[fake], REPOSITORY, "latest")
-    try:
-        assert mirror.get("/v2/org/app/manifests/latest?ns=127.0.0.1:%d" % inner.port).status == 404
-        assert mirror.get("/v2/127.0.0.1:%d/org/app/manifests/latest" % inner.port).status == 400
-        assert inner.n_connections == 0
-    finally:
-        inner.close()
+    assert mirror.get("/v2/org/app/manifests/latest?ns=127.0.0.1:%d" % inner.port).status == 404
+    assert mirror.get("/v2/127.0.0.1:%d/org/app/manifests/latest" % inner.port).status == 400
+    assert inner.n_connections == 0
 
 
 def test_pushes_do_not_look_at_ns(mirror, one, two):

@@ -10,6 +10,7 @@ cache_libcache_a_SOURCES = \
 	cache/evict.c cache/evict.h cache/evict_private.h \
 	cache/evict_choose.c \
 	cache/evict_remove.c \
+	cache/evict_rows.c \
 	cache/fill.c cache/fill.h cache/fill_private.h \
 	cache/fill_file.c cache/fill_file.h \
 	cache/fill_hash.c \
@@ -42,6 +43,7 @@ cache_libcache_a_SOURCES = \
 	cache/meta_value.c cache/meta_value.h \
 	cache/names.c cache/names.h \
 	cache/news.c cache/news.h \
+	cache/objects.c cache/objects.h \
 	cache/open_files.c cache/open_files.h \
 	cache/origin.c cache/origin.h \
 	cache/quiet_file.c cache/quiet_file.h \
@@ -75,6 +77,7 @@ cache_libcache_a_SOURCES = \
 	cache/tag_private.h \
 	cache/tag_share.c \
 	cache/tag_write.c \
+	cache/team.c cache/team.h \
 	cache/upload.c cache/upload.h cache/upload_private.h \
 	cache/upload_file.c cache/upload_file.h \
 	cache/upload_id.c \

@@ -78,9 +78,12 @@ void tags_settle(struct tags *ts, struct slice repo, struct slice tag,
 void tags_put(struct tags *ts, struct slice repo, struct slice tag,
               const struct tag_record *record);
 
-/* For how long other processes may know what was put here: until it is too old to be believed. Any
- * thread. */
-void tags_set_ttls(struct tags *ts, unsigned ttl_s, unsigned negative_ttl_s);
+/* For how long, from when it was confirmed, other processes may know what the upstream said about
+ * this tag (TAG_MIRRORED or TAG_ABSENT), in seconds; 0: not at all. */
+typedef int64_t (*tags_life_fn)(void *arg, struct slice repo, struct slice tag,
+                                enum tag_mirrored mirrored);
+/* Asked at each put, on any worker. Set before the first; without it nothing is told. */
+void tags_on_share(struct tags *ts, tags_life_fn life, void *arg);
 /* Another process has changed this tag, or may have changed any; what is in the shared cache since
  * then or before may have been removed. Any thread. */
 void tags_doubt(struct tags *ts, struct slice repo, struct slice tag);

@@ -12,12 +12,14 @@
 
 #include <jansson.h>
 
+#include "base/alloc.h"
 #include "base/check.h"
 #include "cache/digest_file.h"
 #include "cache/disk.h"
 
 #define RECORD_MAX_BYTES 4096
 #define DEPTH_MAX 4 /* of the folders in a tag's folder: index/<alg>/<hex> */
+#define INDEX_FOLDERS 3
 
 /* Our record, and what only the file knows. */
 struct file_record {
@@ -264,8 +266,39 @@ static void empty_folder(int parent_fd, const char *name, unsigned depth)
     closedir(folder);
 }
 
-int tag_file_remove(struct layout *l, const struct tag_key *k, enum disk_care care,
-                    struct error *err)
+/* Shortens a path by its last part. */
+static void go_up(char *path)
+{
+    char *slash = strrchr(path, '/');
+
+    CHECK(slash);
+    *slash = '\0';
+}
+
+/* The folder of a tag without its link: what is usually left there, by name. False: there is more.
+ */
+static bool remove_folder(struct layout *l, const struct tag_key *k, const struct digest *d,
+                          const char *link)
+{
+    char *record = layout_tag_record(l, k->repo, k->tag);
+    char *current = xstrdup(link);
+    char *index = layout_tag_index_link(l, k->repo, k->tag, d);
+    unsigned n_left = INDEX_FOLDERS + 1;
+
+    go_up(current);
+    rmdir(current);
+    unlink(record);
+    unlink(index);
+    for (go_up(index); n_left > 0 && rmdir(index) == 0; n_left--)
+        go_up(index);
+    free(index);
+    free(current);
+    free(record);
+    return n_left == 0;
+}
+
+int tag_file_remove(struct layout *l, const struct tag_key *k, const struct digest *d,
+                    enum disk_care care, struct error *err)
 {
     char *link = layout_tag_link(l, k->repo, k->tag);
     char *folder = layout_tag(l, k->repo, k->tag);
@@ -277,7 +310,7 @@ int tag_file_remove(struct layout *l, const struct tag_key *k, enum disk_care ca
         error_sys(err, rc, "remove %s", link);
     else if (care == DISK_DURABLE)
         rc = disk_sync_parent(link, err);
-    if (rc == 0 || rc == -ENOENT) {
+    if ((rc == 0 || rc == -ENOENT) && !(d && remove_folder(l, k, d, link))) {
         empty_folder(AT_FDCWD, folder, 0);
         rmdir(folder);
     }

@@ -31,8 +31,9 @@ void tag_file_look(struct layout *l, struct slice repo, struct slice tag,
 int tag_file_store(struct layout *l, struct slice repo, struct slice tag,
                    const struct tag_record *record, struct error *err);
 /* The whole folder; when the link is gone, durably, the tag is. -ENOENT: there was no link.
- * DISK_WHOLE: without waiting for the disk. */
-int tag_file_remove(struct layout *l, const struct tag_key *k, enum disk_care care,
-                    struct error *err);
+ * DISK_WHOLE: without waiting for the disk. d, what it points to, may be NULL: with it, a tag that
+ * never pointed to anything else goes without a look into its folders. */
+int tag_file_remove(struct layout *l, const struct tag_key *k, const struct digest *d,
+                    enum disk_care care, struct error *err);
 
 #endif

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/check.h"
 #include "cache/cache.h"
+#include "cache/tag.h"
 #include "mirrord/api_private.h"
 #include "mirrord/freshness.h"
 #include "mirrord/offline.h"
@@ -104,6 +105,11 @@ const struct api_settings *api_settings_now(const struct api *api)
     return &api_snapshot_now(api)->settings;
 }
 
+static struct tag_pattern_names names_of(const struct api *api)
+{
+    return (struct tag_pattern_names){api->registries, registries_default(api->registries)->is_hub};
+}
+
 /* What the registries say of their own stands behind the list, for all that is theirs. The default
  * registry, whose names have no prefix, comes last. */
 static struct freshness_rules *make_freshness(const struct api *api,
@@ -112,7 +118,7 @@ static struct freshness_rules *make_freshness(const struct api *api,
     struct freshness_source source = {
         .list = settings->freshness,
         .preset = {settings->tags_cache_ttl_s, settings->tags_grace_s, settings->tags_keep_s},
-        .is_hub = registries_default(api->registries)->is_hub};
+        .names = names_of(api)};
     const struct registry *g;
     size_t n = 0;
 
@@ -145,7 +151,7 @@ static void set_floors(const struct api *api, const struct api_settings *setting
 void api_set_settings(struct api *api, const struct api_settings *settings)
 {
     struct api_snapshot *s = xcalloc(1, sizeof(*s));
-    bool is_hub = registries_default(api->registries)->is_hub;
+    struct tag_pattern_names names = names_of(api);
 
     CHECK(settings->fill_range_align > 0 && settings->list_entries_max > 0);
     s->settings = *settings;
@@ -155,8 +161,8 @@ void api_set_settings(struct api *api, const struct api_settings *settings)
     s->settings.flavor = s->flavor;
     s->root_body = api_root_body(&s->settings);
     s->ping_body = api_ping_body(&s->settings);
-    s->push_rules = push_rules_new(settings->push_repositories, settings->push_networks, is_hub);
-    s->precedence = precedence_new(settings->precedence, is_hub);
+    s->push_rules = push_rules_new(settings->push_repositories, settings->push_networks, &names);
+    s->precedence = precedence_new(settings->precedence, &names);
     s->freshness = make_freshness(api, settings);
     s->settings.freshness = NULL;
     s->settings.precedence = NULL;
@@ -195,6 +201,24 @@ bool api_is_saving(const struct api *api, struct slice repo)
     return u && upstream_is_low(u);
 }
 
+/* For how long what is said about a tag is of use to other mirrors: while it may be served without
+ * waiting for the upstream. */
+static int64_t share_life_s(void *arg, struct slice repo, struct slice tag,
+                            enum tag_mirrored mirrored)
+{
+    const struct api *api = arg;
+    const struct api_snapshot *s = api_snapshot_now(api);
+    struct freshness f = freshness_judge(s->freshness, repo, tag);
+    int64_t ttl_s = f.ttl_s, life_s;
+
+    if (mirrored == TAG_ABSENT)
+        return api_negative_ttl_s(api, repo, s->settings.negative_tag_ttl_s);
+    if (api_is_saving(api, repo) &&
+        __builtin_mul_overflow(ttl_s, (int64_t)s->settings.quota_stretch, &ttl_s))
+        ttl_s = FRESHNESS_FOR_EVER;
+    return __builtin_add_overflow(ttl_s, f.grace_s, &life_s) ? FRESHNESS_FOR_EVER : life_s;
+}
+
 /* --- where it comes from ---------------------------------------------------------------------- */
 
 const struct registry *api_registry_of(const struct api *api, struct slice repo)
@@ -217,6 +241,7 @@ struct pull_tools api_pull_tools(const struct api *api, struct slice repo)
 {
     return (struct pull_tools){.registry = api_registry_of(api, repo),
                                .links = api->links,
+                               .objects = cache_objects(api->cache),
                                .settings = api_settings_now(api)};
 }
 
@@ -261,6 +286,7 @@ struct api *api_new(const struct api_config *config)
     set_offline_flags(api);
     pthread_mutex_init(&api->settings_lock, NULL);
     api_set_settings(api, &config->settings);
+    tags_on_share(api->tags, share_life_s, api);
     api->resolver = resolver_new(api);
     api->refreshes = refresh_table();
     api->referrers_asked = referrers_ask_table();

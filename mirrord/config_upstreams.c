@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/check.h"
 #include "base/url.h"
+#include "cache/evict.h"
 #include "mirrord/config_text.h"
 #include "mirrord/name.h"
 #include "mirrord/registry_host.h"
@@ -43,6 +44,7 @@ static const struct option_row ROWS[] = {
     [UPSTREAM_GRACE] = ROW("grace", DURATION, DAYS_MS(3650), 0),
     [UPSTREAM_KEEP] = ROW("keep", DURATION, DAYS_MS(3650), 0),
     [UPSTREAM_NEGATIVE_TTL] = ROW("negative_ttl", DURATION, DAYS_MS(1), 0),
+    [UPSTREAM_COST] = {"cost", NULL, NULL, NULL, NULL, 1, EVICT_COST_MAX, OPTION_INT, 0},
 };
 _Static_assert(sizeof(ROWS) / sizeof(ROWS[0]) == UPSTREAM_KEY_MAX, "a row for every key");
 
@@ -244,7 +246,7 @@ static int read_map(struct reading *r, const struct yaml_node *node)
         else
             rc = refuse_key(r, pair,
                             "url, username, password, ca_file, tls_verify, realms, aliases, hosts, "
-                            "listen, prefix, ttl, grace, keep, negative_ttl");
+                            "listen, prefix, ttl, grace, keep, negative_ttl, cost");
     }
     if (rc == 0)
         rc =

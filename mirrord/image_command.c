@@ -262,6 +262,27 @@ static int end(struct asking *a, int rc)
     return rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+/* Each once: two patterns may both mean it. */
+static json_t *distinct(const json_t *images)
+{
+    json_t *list = json_array(), *seen = json_object();
+    struct strbuf name = STRBUF_INIT;
+
+    CHECK(list && seen);
+    for (size_t i = 0; i < json_array_size(images); i++) {
+        json_t *image = json_array_get(images, i);
+        strbuf_clear(&name);
+        print_name(image, &name);
+        if (json_object_get(seen, name.ptr))
+            continue;
+        json_object_set(seen, name.ptr, image);
+        json_array_append(list, image);
+    }
+    strbuf_fini(&name);
+    json_decref(seen);
+    return list;
+}
+
 /* Latest use first. */
 static int compare(const void *a, const void *b)
 {
@@ -299,7 +320,8 @@ int image_command_ls(const struct command_line *line, struct config *config)
     else if (rc == 0)
         rc = ask_each(&a, "GET", "/images?pattern=", line);
     if (rc == 0) {
-        json_t *list = sorted(a.images);
+        json_t *found = distinct(a.images), *list = sorted(found);
+        json_decref(found);
         json_decref(a.images);
         a.images = list;
         if (line->is_json)

@@ -17,7 +17,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/precedence.c mirrord/precedence.h \
 	mirrord/refresh.c mirrord/refresh.h \
 	mirrord/silence.c mirrord/silence.h \
-	mirrord/tag_pattern.c mirrord/tag_pattern.h \
+	mirrord/repo_pattern.c mirrord/repo_pattern.h mirrord/tag_pattern.c mirrord/tag_pattern.h \
 	mirrord/privileges.c mirrord/privileges.h \
 	mirrord/scrubber.c mirrord/scrubber.h \
 	mirrord/space.c mirrord/space.h \

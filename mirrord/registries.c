@@ -75,6 +75,7 @@ static void init_item(struct registry *g, const struct registry_config *config)
         .origin = config->upstream ? origin_upstream(slice_of(config->host)) : NULL,
         .is_hub = config->is_hub,
         .times = config->times,
+        .cost = config->cost,
     };
 }
 

@@ -39,6 +39,7 @@ struct registry {
     const char *origin;        /* its name in records of what is mirrored; NULL: none */
     bool is_hub;               /* Docker Hub: "nginx" is "library/nginx" */
     struct registry_times times;
+    unsigned cost; /* to fetch something again from it: cache/evict.h */
 };
 
 /* By what a registry is chosen. */
@@ -57,6 +58,7 @@ struct registry_config {
     struct upstream *upstream; /* a reference is taken; NULL: nobody is asked */
     bool is_hub;
     struct registry_times times;
+    unsigned cost;
     const char *const
         *ways[REGISTRY_WAY_MAX]; /* the texts that choose it, NULL-terminated or NULL */
 };

@@ -301,7 +301,9 @@ static void test_messages(void **state)
                                "  loglevel: loud\n"
                                "  push:\n"
                                "    networks: [10.0.0.0/8, 10.0.0.1/8]\n"
-                               "    repositories: team/*,Team/*\n";
+                               "    repositories: team/*,Team/*\n"
+                               "  cache_max_size: 0%\n"
+                               "  cache_min_free: 101%\n";
     static const char *const LINES[] = {
         "t.yml:2: loglevl: unknown key; did you mean loglevel?",
         "t.yml:3: mirroring.source: `ftp://x` does not begin with http:// or https://; allowed: ",
@@ -321,6 +323,8 @@ static void test_messages(void **state)
         "address has bits behind the prefix); allowed: a list of IPv4 or IPv6 addresses",
         "t.yml:19: push.repositories: `team/*,Team/*` has an element `Team/*` that is not a pattern"
         " (a character that no name of a repository has); allowed: a list of patterns",
+        "t.yml:20: cache_max_size: `0%` is out of range; allowed: bytes, a number with k, m, g",
+        "t.yml:21: cache_min_free: `101%` is out of range",
     };
     struct strbuf problems = STRBUF_INIT;
     size_t n_lines = 0;

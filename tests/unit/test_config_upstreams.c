@@ -51,7 +51,8 @@ static void test_forms(void **state)
                             "        ttl: 1h\n"
                             "        grace: 30m\n"
                             "        keep: 7d\n"
-                            "        negative_ttl: 5\n",
+                            "        negative_ttl: 5\n"
+                            "        cost: 7\n",
                             NO_ENVIRONMENT, &problems);
 
     (void)state;
@@ -77,6 +78,7 @@ static void test_forms(void **state)
     assert_int_equal(e->values[UPSTREAM_REALMS].n_items, 2);
     assert_int_equal(e->values[UPSTREAM_TTL].number, 3600000);
     assert_int_equal(e->values[UPSTREAM_NEGATIVE_TTL].number, 5000);
+    assert_int_equal(e->values[UPSTREAM_COST].number, 7);
     assert_true(u.entries[0].values[UPSTREAM_TTL].is_null);
     config_upstreams_fini(&u);
 
@@ -161,6 +163,8 @@ static void test_wrong(void **state)
          "7: mirroring.upstreams: ghcr.io: unknown key `tll`; allowed: url, username"},
         {"\n      ghcr.io:\n        url: https://a\n        ttl: soon",
          "7: mirroring.upstreams: ghcr.io.ttl: `soon` is not a duration"},
+        {"\n      ghcr.io:\n        url: https://a\n        cost: 0",
+         "7: mirroring.upstreams: ghcr.io.cost: `0` is out of range"},
         {"\n      ghcr.io:\n        url: https://a\n        ttl: -1",
          "7: mirroring.upstreams: ghcr.io.ttl: `-1` is out of range"},
         {"\n      ghcr.io:\n        url: https://a\n        tls_verify: maybe",

@@ -93,6 +93,23 @@ def test_methods(mirror):
     assert rawhttp.get(mirror.admin_address, "/images", "DELETE").status == 405
 
 
+@pytest.mark.parametrize("origin", ["http://evil.test", "https://127.0.0.1.evil.test", "null", "http://"])
+def test_pages_of_others(mirror, origin):
+    """What a browser posts for a page of somebody else is refused, whatever it is."""
+    own = "127.0.0.1:%d" % mirror.admin_port
+    for path, method in [("/evict?image=*", "POST"), ("/pins?image=a:b", "POST"), ("/pins?image=*", "DELETE"),
+                         ("/offline?value=true", "POST"), ("/gc", "POST"), ("/ledger", "POST"), ("/scrub", "POST")]:
+        with rawhttp.Client(mirror.admin_address) as client:
+            client.request(path, method, [("Origin", origin), ("Content-Length", "0")], own)
+            assert client.read_response(method).status == 403, path
+    with rawhttp.Client(mirror.admin_address) as client:
+        client.request("/pins?image=a:b", "POST", [("Origin", "http://" + own), ("Content-Length", "0")], own)
+        assert client.read_response("POST").status == 200
+        client.request("/pins", "GET", [("Origin", origin)], own)
+        assert client.read_response("GET").json() == {"pins": ["a:b"]}
+    assert ask(mirror, "/offline")[1]["offline"] is False
+
+
 # --- pins -----------------------------------------------------------------------------------------
 
 
@@ -180,6 +197,8 @@ def test_commands(stocked):
     lines = output.splitlines()
     assert status == 0 and lines[0].split()[:3] == ["IMAGE", "DIGEST", "SIZE"] and len(lines) == 3
     assert "KiB" in lines[1] and "mirrored" in lines[1]
+    again = command(stocked, "ls", "library/*", "library/test", "library/test:v1")[1].splitlines()
+    assert sorted(line.split()[0] for line in again) == sorted(line.split()[0] for line in lines)
 
     status, output, _ = command(stocked, "pin", "library/test:v1", "team/app")
     assert status == 0 and output.split() == ["library/test:v1", "team/app:v1"]

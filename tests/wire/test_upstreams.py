@@ -450,6 +450,24 @@ def test_times_of_a_registry(make_mirror, fake, one, two, images):
     assert two.count("/manifests/latest") == 1 and two.count("/manifests/absent") == 1
 
 
+def test_patterns_name_registries(make_mirror, fake, one, two, images):
+    """By any of their names, the default one, too; and then they are about that registry only."""
+    own = "127.0.0.1:%d" % fake.port
+    settings = dict(MIRROR_TAGS_CACHE_TTL="1h", MIRROR_UPSTREAMS=upstreams(
+        one_test={"url": one.url, "aliases": ["alias.test"]}, two_test=two.url))
+    mirror = make_mirror(fake, **settings, MIRROR_FRESHNESS="%s/org/*:latest=5m, alias.test/*=7m" % own,
+                         PUSH_REPOSITORIES="!%s/org/app, *" % own, MIRROR_PRECEDENCE="alias.test/team/*=local-only")
+    for name, ttl in (("", 300), ("one.test/", 420), ("two.test/", 3600)):
+        path = manifest_path("latest", name + REPOSITORY)
+        assert mirror.get(path).status == 200
+        assert ttl - 60 < int(re.search("ttl=([0-9]+)", mirror.get(path)["cache-status"])[1]) <= ttl
+    image = simple(layers=1, seed=4)
+    assert Pusher(mirror.address).ask("POST", "/v2/%s/blobs/uploads/" % REPOSITORY, b"").status == 403
+    Pusher(mirror.address).image("one.test/" + REPOSITORY, image, "mine")
+    n = len(one.requests)
+    assert mirror.get(manifest_path("v1", "one.test/team/app")).status == 404 and len(one.requests) == n
+
+
 def test_metrics_can_be_read(make_mirror, fake, one):
     """In the text format of Prometheus, whatever the configuration: no series twice, each under its type, labels
     escaped as it wants them."""

@@ -27,8 +27,9 @@ struct cache {
     struct errands *errands;
     struct redis *redis, *redis_objects; /* NULL: none */
     struct meta *meta;
-    struct meta *objects; /* NULL: none */
-    struct news *news;    /* NULL: none */
+    struct meta *meta_objects; /* NULL: none */
+    struct objects *objects;   /* NULL: none */
+    struct news *news;         /* NULL: none */
     struct vouches *vouches;
     struct store *store;
     struct fills *fills;
@@ -101,6 +102,7 @@ static struct scrub *make_scrub(struct cache *c)
         .store = c->store,
         .vouches = c->vouches,
         .manifests = c->manifests,
+        .tags = c->tags,
         .lock = c->lock,
     };
     return scrub_new(&place);
@@ -192,8 +194,10 @@ static void make_shared(struct cache *c, const struct cache_config *config)
     } else {
         c->meta = meta_memory_new(META_TAGS, config->manifest_memory_bytes / 64);
     }
-    if (c->redis_objects)
-        c->objects = meta_redis_new(META_OBJECTS, c->redis_objects, objects);
+    if (c->redis_objects) {
+        c->meta_objects = meta_redis_new(META_OBJECTS, c->redis_objects, objects);
+        c->objects = objects_new(c->meta_objects, c->errands, config->redis_object_max_bytes);
+    }
     free(prefix);
     free(objects);
     free(channel);
@@ -259,8 +263,7 @@ int cache_open(const struct cache_config *config, struct cache **out, struct err
                                    .links = c->links,
                                    .vouches = c->vouches,
                                    .meta = c->meta,
-                                   .objects = c->objects,
-                                   .object_max_bytes = config->redis_object_max_bytes};
+                                   .objects = c->objects};
     c->manifests = manifests_new(&tools, config->manifest_memory_bytes / 8 * 5);
     c->tags = tags_new(layout, c->errands, config->manifest_memory_bytes / 64 * 13, c->lock,
                        c->meta, c->news);
@@ -306,7 +309,8 @@ void cache_close(struct cache **cc)
     errands_wait(c->errands);
     errands_free(&c->errands);
     meta_free(&c->meta);
-    meta_free(&c->objects);
+    objects_free(&c->objects);
+    meta_free(&c->meta_objects);
     news_free(&c->news);
     vouches_free(&c->vouches);
     storage_lock_free(&c->lock);
@@ -380,6 +384,11 @@ struct pins *cache_pins(struct cache *c)
 struct evict *cache_evict(struct cache *c)
 {
     return c->evict;
+}
+
+struct objects *cache_objects(struct cache *c)
+{
+    return c->objects;
 }
 
 struct uploads *cache_uploads(struct cache *c)

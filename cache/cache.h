@@ -15,6 +15,7 @@
  *   ledger     size, last use, origin of what is stored: an index           cache/ledger.h
  *   pins       images that are never evicted                                cache/pin.h
  *   evict      keeps what is mirrored within its limit                      cache/evict.h
+ *   objects    small objects that mirrors share                             cache/objects.h
  *
  * One struct cache per process, made at start, shared by all workers; each part says at its
  * functions which thread may call them. Storage is the only truth: all that is in memory here may
@@ -46,6 +47,7 @@ struct scrub;
 struct ledger;
 struct pins;
 struct evict;
+struct objects;
 
 struct cache_config {
     const char *storage_path;     /* the root; made when missing */
@@ -99,6 +101,8 @@ struct scrub *cache_scrub(struct cache *c);
 struct ledger *cache_ledger(struct cache *c);
 struct pins *cache_pins(struct cache *c);
 struct evict *cache_evict(struct cache *c);
+/* NULL: not shared. */
+struct objects *cache_objects(struct cache *c);
 
 /* Removes partial downloads older than partial_max_age_s, off the loop. Call at start and then
  * now and again; any thread. */

@@ -11,7 +11,12 @@
 
 struct meta;
 struct news;
+struct objects;
 struct storage_lock;
+
+/* The values live in meta, which outlives it. */
+struct objects *objects_new(struct meta *meta, struct errands *errands, size_t max_bytes);
+void objects_free(struct objects **os);
 
 struct vouches *vouches_new(const struct layout *l, unsigned grace_s);
 void vouches_free(struct vouches **vs);
@@ -60,9 +65,8 @@ struct manifest_tools {
     struct store *store;
     struct links *links;
     struct vouches *vouches;
-    struct meta *meta;    /* facts */
-    struct meta *objects; /* bodies; NULL: not shared */
-    size_t object_max_bytes;
+    struct meta *meta;       /* facts */
+    struct objects *objects; /* bodies; NULL: not shared */
 };
 struct manifests *manifests_new(const struct manifest_tools *tools, size_t memory_bytes);
 void manifests_free(struct manifests **ms);

@@ -440,6 +440,11 @@ int64_t ledger_value(struct ledger_db *db, enum ledger_sql sql, int64_t none, co
     return value;
 }
 
+bool ledger_has_changed(struct ledger_db *db)
+{
+    return sqlite3_changes(db->sqlite) > 0;
+}
+
 int64_t ledger_new_id(struct ledger_db *db)
 {
     return sqlite3_last_insert_rowid(db->sqlite);
@@ -467,6 +472,14 @@ int ledger_db_commit(struct ledger_db *db, struct error *err)
         ledger_run(db, LEDGER_ROLLBACK, "");
     db->failure = SQLITE_OK;
     return error_set(err, errno_of(code), "ledger %s: %s", db->path, db->why);
+}
+
+void ledger_db_roll_back(struct ledger_db *db)
+{
+    for (size_t i = 0; i < LEDGER_SQL_MAX; i++)
+        ledger_end(db, i);
+    ledger_run(db, LEDGER_ROLLBACK, "");
+    ledger_run(db, LEDGER_BEGIN, "");
 }
 
 void ledger_db_fail(struct ledger_db *db, const struct error *why)

@@ -46,6 +46,8 @@ void ledger_db_begin(struct ledger_db *db);
 /* 0, or the failure of anything since begin: -EBADMSG when the file is damaged, or another negative
  * errno; then nothing of it happened. */
 int ledger_db_commit(struct ledger_db *db, struct error *err);
+/* Nothing happened since begin, which may be done again. What has failed has failed. */
+void ledger_db_roll_back(struct ledger_db *db);
 /* It has been found damaged: the transaction fails. */
 void ledger_db_fail(struct ledger_db *db, const struct error *why);
 /* Something has failed since begin. */
@@ -62,6 +64,8 @@ void ledger_end(struct ledger_db *db, enum ledger_sql sql);
 /* The first column of the first row, or the default. */
 int64_t ledger_value(struct ledger_db *db, enum ledger_sql sql, int64_t none, const char *kinds,
                      ...);
+/* The last ledger_run changed a row. */
+bool ledger_has_changed(struct ledger_db *db);
 int64_t ledger_new_id(struct ledger_db *db);
 
 /* A digest as the ledger keeps it; false: none that we know. */

@@ -22,6 +22,7 @@
 #include "cache/manifest_type.h"
 #include "cache/meta.h"
 #include "cache/meta_value.h"
+#include "cache/objects.h"
 #include "cache/store_private.h"
 #include "cache/vouch.h"
 
@@ -61,7 +62,7 @@ struct story {
     struct digest digest;
     size_t max_bytes;
     struct manifest *manifest;
-    char *body; /* from the shared cache; NULL: none */
+    char *body; /* from the shared cache, with its digest; NULL: none */
     size_t n_body;
     struct origin origin; /* of one being kept */
     uint32_t n_removals;  /* the same: when it was noted */
@@ -282,75 +283,34 @@ static int load_from_store(struct story *s)
 
 /* --- the shared cache of small objects -------------------------------------------------------- */
 
-static struct slice object_key(const struct digest *d, char text[KEY_BYTES])
+/* Pool threads. What was pushed stays here. */
+static bool is_mirrored(const struct story *s)
 {
-    size_t n = (size_t)snprintf(text, KEY_BYTES, "blob:");
+    struct origin origin;
+    int rc = links_load_now(s->manifests->tools.links, LINK_REVISION, slice_of(s->repo), &s->digest,
+                            &origin);
 
-    return (struct slice){text, n + digest_format(d, text + n)};
-}
-
-static void share_body(struct manifests *ms, const struct manifest *m)
-{
-    char text[KEY_BYTES];
-
-    if (ms->tools.objects && m->body.len > 0 && m->body.len <= ms->tools.object_max_bytes)
-        meta_put(ms->tools.objects, object_key(&m->digest, text), m->body, 0);
-}
-
-/* Pool threads: what came from there is used when it is what it should be. */
-static bool use_shared(struct story *s)
-{
-    struct digest found;
-    char text[KEY_BYTES];
-
-    if (!s->body)
-        return false;
-    digest_of(s->digest.alg, s->body, s->n_body, &found);
-    if (!digest_equal(&found, &s->digest)) {
-        meta_refuse(s->manifests->tools.objects, object_key(&s->digest, text));
-        return false;
-    }
-    make_manifest(s, s->body, s->n_body);
-    remember(s->manifests, s->manifest);
-    return true;
-}
-
-static void do_load(struct errand *e);
-static void on_loaded(struct errand *e);
-
-static void on_shared(void *arg, int rc, struct slice value)
-{
-    struct story *s = arg;
-
-    if (rc == 0 && value.len > 0 && value.len <= s->max_bytes) {
-        s->body = xmemdup0(value.ptr, value.len);
-        s->n_body = value.len;
-    }
-    errand_submit(s->manifests->tools.errands, &s->errand, do_load, on_loaded);
-}
-
-static int get_shared(struct story *s)
-{
-    char text[KEY_BYTES];
-    struct meta *objects = s->manifests->tools.objects;
-
-    return objects ? meta_get(objects, object_key(&s->digest, text), on_shared, s) : -ENOENT;
+    return rc == 0 && !origin.is_pushed;
 }
 
 static void do_load(struct errand *e)
 {
     struct story *s = (struct story *)e;
+    struct objects *objects = s->manifests->tools.objects;
 
     s->manifest = manifests_find(s->manifests, &s->digest);
     if (s->manifest)
         return;
-    if (use_shared(s))
+    if (s->body)
+        make_manifest(s, s->body, s->n_body);
+    else
+        s->rc = load_from_store(s);
+    if (s->rc < 0)
         return;
-    s->rc = load_from_store(s);
-    if (s->rc == 0) {
-        remember(s->manifests, s->manifest);
-        share_body(s->manifests, s->manifest);
-    }
+    remember(s->manifests, s->manifest);
+    objects_note_config(objects, s->manifest->body);
+    if (objects && !s->body && is_mirrored(s))
+        objects_put(objects, &s->digest, s->manifest->body);
 }
 
 static void on_loaded(struct errand *e)
@@ -364,6 +324,17 @@ static void on_loaded(struct errand *e)
     story_free(s);
 }
 
+static void on_shared(void *arg, int rc, struct slice body)
+{
+    struct story *s = arg;
+
+    if (rc == 0) {
+        s->body = xmemdup0(body.ptr, body.len);
+        s->n_body = body.len;
+    }
+    errand_submit(s->manifests->tools.errands, &s->errand, do_load, on_loaded);
+}
+
 void manifests_load(struct manifests *ms, struct slice repo, const struct digest *d,
                     size_t max_bytes, manifest_load_fn done, void *arg)
 {
@@ -371,7 +342,7 @@ void manifests_load(struct manifests *ms, struct slice repo, const struct digest
 
     s->loaded = done;
     s->max_bytes = max_bytes;
-    if (get_shared(s) < 0)
+    if (objects_load(ms->tools.objects, d, max_bytes, on_shared, s) < 0)
         errand_submit(ms->tools.errands, &s->errand, do_load, on_loaded);
 }
 
@@ -524,6 +495,8 @@ static void do_keep(struct errand *e)
     struct story *s = (struct story *)e;
     struct error err;
 
+    /* First: who has got it asks for its configuration next. */
+    objects_note_config(s->manifests->tools.objects, s->manifest->body);
     s->rc = put_now(s->manifests, slice_of(s->repo), s->manifest, &s->origin, &s->n_removals, &err);
     if (s->rc == 0)
         link_references(s);
@@ -553,7 +526,7 @@ void manifests_keep(struct manifests *ms, struct slice repo, struct manifest *m,
     s->n_removals = links_removals(ms->tools.links, LINK_REVISION, repo, &m->digest);
     struct meta_facts facts = {m->body.len, m->media_type};
     manifests_note_facts(ms, &m->digest, &facts);
-    share_body(ms, m);
+    objects_put(ms->tools.objects, &m->digest, m->body);
     remember(ms, m);
     links_note(ms->tools.links, LINK_REVISION, repo, &m->digest, upstream);
     errand_submit(ms->tools.errands, &s->errand, do_keep, done ? on_kept : NULL);

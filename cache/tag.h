@@ -23,6 +23,7 @@
 #include "cache/origin.h"
 
 struct tags;
+struct tag_finding;
 
 enum tag_mirrored {
     TAG_UNASKED,  /* no upstream has said anything about it */
@@ -77,9 +78,12 @@ void tags_settle(struct tags *ts, struct slice repo, struct slice tag,
 void tags_put(struct tags *ts, struct slice repo, struct slice tag,
               const struct tag_record *record);
 
-/* For how long other processes may know what was put here: until it is too old to be believed. Any
- * thread. */
-void tags_set_ttls(struct tags *ts, unsigned ttl_s, unsigned negative_ttl_s);
+/* For how long, from when it was confirmed, other processes may know what the upstream said about
+ * this tag (TAG_MIRRORED or TAG_ABSENT), in seconds; 0: not at all. */
+typedef int64_t (*tags_life_fn)(void *arg, struct slice repo, struct slice tag,
+                                enum tag_mirrored mirrored);
+/* Asked at each put, on any worker. Set before the first; without it nothing is told. */
+void tags_on_share(struct tags *ts, tags_life_fn life, void *arg);
 /* Another process has changed this tag, or may have changed any; what is in the shared cache since
  * then or before may have been removed. Any thread. */
 void tags_doubt(struct tags *ts, struct slice repo, struct slice tag);
@@ -102,6 +106,10 @@ int tags_remove_now(struct tags *ts, struct slice repo, struct slice tag, struct
  * was pushed with another one, only the mirrored half goes. 0 also when there is none. */
 int tags_remove_digest_now(struct tags *ts, struct slice repo, const struct digest *d,
                            struct error *err);
+/* Pool threads, for who has found damage (cache/tag_check.h): looks again under the tag's lock, and
+ * mends or removes what is found then, which is told. */
+int tags_mend_now(struct tags *ts, struct slice repo, struct slice tag, struct tag_finding *found,
+                  struct error *err);
 /* Pool threads. The mirrored half only, if it is this digest, because its image is evicted; not
  * durable, 0 also when there is none. */
 int tags_drop_mirrored_now(struct tags *ts, struct slice repo, struct slice tag,

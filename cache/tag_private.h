@@ -25,7 +25,8 @@ struct tag_write;
 struct tag_share {
     struct meta *meta; /* shared; NULL: none */
     struct news *news; /* NULL: none */
-    _Atomic unsigned ttl_s, negative_ttl_s;
+    tags_life_fn life; /* NULL: nothing is told */
+    void *life_arg;
     /* Nothing that was confirmed by then is believed: it may have been removed here. */
     _Atomic int64_t distrust_s;
 };

@@ -16,6 +16,7 @@
 #include "cache/tag_private.h"
 
 #define KEY_BYTES 512
+#define LIFE_MAX_S (10 * 365 * 86400)
 
 static struct slice make_key(const struct tag_key *k, char text[KEY_BYTES])
 {
@@ -25,16 +26,21 @@ static struct slice make_key(const struct tag_key *k, char text[KEY_BYTES])
     return n > 0 && n < KEY_BYTES ? (struct slice){text, (size_t)n} : SLICE_NONE;
 }
 
-/* How long what was confirmed then may still be believed; 0: no longer. */
-static unsigned remaining_s(const struct tags *ts, const struct tag_record *record)
+/* How long what was confirmed then may still be of use; 0: no longer. */
+static unsigned remaining_s(const struct tags *ts, const struct tag_key *k,
+                            const struct tag_record *record)
 {
-    unsigned ttl_s = record->mirrored == TAG_ABSENT ? atomic_load(&ts->share.negative_ttl_s)
-                                                    : atomic_load(&ts->share.ttl_s);
     int64_t age_s = clock_wall_s() - record->checked_at_s;
+    int64_t life_s = 0;
 
+    if (ts->share.life)
+        life_s = ts->share.life(ts->share.life_arg, k->repo, k->tag, record->mirrored);
+    CHECK(life_s >= 0);
+    if (life_s > LIFE_MAX_S)
+        life_s = LIFE_MAX_S;
     if (age_s < 0)
         age_s = 0;
-    return age_s < (int64_t)ttl_s ? ttl_s - (unsigned)age_s : 0;
+    return age_s < life_s ? (unsigned)(life_s - age_s) : 0;
 }
 
 void tag_share_put(struct tags *ts, const struct tag_key *k, const struct tag_record *record)
@@ -42,9 +48,9 @@ void tag_share_put(struct tags *ts, const struct tag_key *k, const struct tag_re
     struct strbuf value = STRBUF_INIT;
     char text[KEY_BYTES];
     struct slice key = make_key(k, text);
-    unsigned ttl_s = remaining_s(ts, record);
+    unsigned ttl_s = ts->share.meta && key.ptr ? remaining_s(ts, k, record) : 0;
 
-    if (ts->share.meta && key.ptr && ttl_s > 0) {
+    if (ttl_s > 0) {
         meta_value_print_tag(record, &value);
         meta_put(ts->share.meta, key, (struct slice){value.ptr, value.len}, ttl_s);
         strbuf_fini(&value);
@@ -115,10 +121,10 @@ bool tag_share_join(struct tags *ts, const struct tag_key *k, int *rc, struct ta
     return false;
 }
 
-void tags_set_ttls(struct tags *ts, unsigned ttl_s, unsigned negative_ttl_s)
+void tags_on_share(struct tags *ts, tags_life_fn life, void *arg)
 {
-    atomic_store(&ts->share.ttl_s, ttl_s);
-    atomic_store(&ts->share.negative_ttl_s, negative_ttl_s);
+    ts->share.life = life;
+    ts->share.life_arg = arg;
 }
 
 void tags_doubt(struct tags *ts, struct slice repo, struct slice tag)

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/check.h"
 #include "cache/cache.h"
+#include "cache/tag.h"
 #include "mirrord/api_private.h"
 #include "mirrord/freshness.h"
 #include "mirrord/offline.h"
@@ -200,6 +201,24 @@ bool api_is_saving(const struct api *api, struct slice repo)
     return u && upstream_is_low(u);
 }
 
+/* For how long what is said about a tag is of use to other mirrors: while it may be served without
+ * waiting for the upstream. */
+static int64_t share_life_s(void *arg, struct slice repo, struct slice tag,
+                            enum tag_mirrored mirrored)
+{
+    const struct api *api = arg;
+    const struct api_snapshot *s = api_snapshot_now(api);
+    struct freshness f = freshness_judge(s->freshness, repo, tag);
+    int64_t ttl_s = f.ttl_s, life_s;
+
+    if (mirrored == TAG_ABSENT)
+        return api_negative_ttl_s(api, repo, s->settings.negative_tag_ttl_s);
+    if (api_is_saving(api, repo) &&
+        __builtin_mul_overflow(ttl_s, (int64_t)s->settings.quota_stretch, &ttl_s))
+        ttl_s = FRESHNESS_FOR_EVER;
+    return __builtin_add_overflow(ttl_s, f.grace_s, &life_s) ? FRESHNESS_FOR_EVER : life_s;
+}
+
 /* --- where it comes from ---------------------------------------------------------------------- */
 
 const struct registry *api_registry_of(const struct api *api, struct slice repo)
@@ -222,6 +241,7 @@ struct pull_tools api_pull_tools(const struct api *api, struct slice repo)
 {
     return (struct pull_tools){.registry = api_registry_of(api, repo),
                                .links = api->links,
+                               .objects = cache_objects(api->cache),
                                .settings = api_settings_now(api)};
 }
 
@@ -266,6 +286,7 @@ struct api *api_new(const struct api_config *config)
     set_offline_flags(api);
     pthread_mutex_init(&api->settings_lock, NULL);
     api_set_settings(api, &config->settings);
+    tags_on_share(api->tags, share_life_s, api);
     api->resolver = resolver_new(api);
     api->refreshes = refresh_table();
     api->referrers_asked = referrers_ask_table();
@@ -366,7 +387,7 @@ static void refuse(struct txn *txn, enum api_error error, const struct route *ro
 }
 
 /* Whose the request is, and how the storage calls its repository. hot */
-static enum api_error choose_registry(struct api_request *q, char repo[NAME_HUB_SIZE])
+static enum api_error choose_registry(struct api_request *q, char repo[NAME_FULL_MAX])
 {
     const struct head *head = txn_head(q->txn);
     const struct route *route = q->route;
@@ -391,7 +412,7 @@ static enum api_error choose_registry(struct api_request *q, char repo[NAME_HUB_
 }
 
 size_t api_store_name(const struct api *api, const struct txn *txn, struct slice repo,
-                      char out[NAME_HUB_SIZE])
+                      char out[NAME_FULL_MAX])
 {
     struct registry_request request = {.query = SLICE(""),
                                        .host = txn_head(txn)->host,
@@ -414,7 +435,7 @@ void api_handle(struct txn *txn, void *ctx)
 {
     const struct head *head = txn_head(txn);
     struct route route;
-    char repo[NAME_HUB_SIZE];
+    char repo[NAME_FULL_MAX];
     struct api_request q = {.api = ctx,
                             .txn = txn,
                             .method = head->method,

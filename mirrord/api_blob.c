@@ -87,7 +87,7 @@ struct blob_wait {
     struct resolve_waiter waiter; /* while CONFIRMING */
     uint64_t size;                /* that the upstream told for HEAD */
     size_t repo_len;
-    char repo[NAME_HUB_SIZE];
+    char repo[NAME_FULL_MAX];
 };
 
 /* The bytes of an object that is ready to be sent. The source is taken. */

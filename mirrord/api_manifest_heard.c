@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "cache/manifest.h"
 #include "cache/meta_value.h"
+#include "mirrord/refresh.h"
 
 bool api_manifest_use_heard(struct manifest_wait *w, const struct tag_record *record,
                             const struct tag_record *heard)
@@ -20,15 +21,18 @@ bool api_manifest_use_heard(struct manifest_wait *w, const struct tag_record *re
         both.pushed_at_s = record->pushed_at_s;
     }
     enum tag_choice choice = api_manifest_choose(w->api, api_manifest_repo_of(w), &view, record);
-    if ((choice != TAG_CHOICE_ASK && choice != TAG_CHOICE_GRACE) ||
-        api_manifest_choose(w->api, api_manifest_repo_of(w), &heard_view, &both) !=
-            TAG_CHOICE_MIRRORED)
+    enum tag_choice theirs =
+        api_manifest_choose(w->api, api_manifest_repo_of(w), &heard_view, &both);
+    bool is_due = choice == TAG_CHOICE_ASK || choice == TAG_CHOICE_GRACE;
+    bool is_better =
+        theirs == TAG_CHOICE_MIRRORED || (theirs == TAG_CHOICE_GRACE && choice == TAG_CHOICE_ASK);
+    if (!is_due || !is_better)
         return false;
     w->view = heard_view;
     if (record)
         w->record = *record;
     w->is_unasked = w->is_heard = w->has_moved = w->has_source = true;
-    w->origin = API_ORIGIN_HIT;
+    w->origin = api_manifest_origin(theirs, &heard_view, &both);
     w->digest = heard->digest;
     w->checked_at_s = heard->checked_at_s;
     w->heard_at = heard->heard_at;
@@ -47,6 +51,12 @@ void api_manifest_refuse_heard(struct manifest_wait *w, const struct resolve_ans
         return;
     w->origin = API_ORIGIN_MISS;
     api_manifest_refuse(w, a->error, a->retry_after_s);
+}
+
+void api_manifest_refresh_heard(const struct manifest_wait *w)
+{
+    if (w->is_heard && tag_choice_ttl_left_s(&w->view, w->checked_at_s) <= 0)
+        refresh_tag(w->api, api_manifest_repo_of(w), api_manifest_tag_of(w));
 }
 
 static void on_facts(void *arg, int rc, const struct meta_facts *facts)

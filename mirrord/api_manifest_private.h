@@ -80,7 +80,7 @@ struct manifest_wait {
     struct event *timer;                      /* while the upstream is asked */
     void (*on_late)(struct manifest_wait *w); /* it takes too long; the question can be left */
     size_t repo_len, tag_len;
-    char repo[NAME_HUB_SIZE];
+    char repo[NAME_FULL_MAX];
     char tag[NAME_TAG_MAX];
 };
 
@@ -134,6 +134,8 @@ bool api_manifest_use_heard(struct manifest_wait *w, const struct tag_record *re
                             const struct tag_record *heard);
 /* The manifest that was heard of cannot be had; then what was heard counts for nothing. */
 void api_manifest_refuse_heard(struct manifest_wait *w, const struct resolve_answer *a);
+/* It is being served: if that is within its grace only, the upstream is asked in the background. */
+void api_manifest_refresh_heard(const struct manifest_wait *w);
 /* HEAD of a tag whose manifest is not here and need not come: perhaps its facts are known. True:
  * they are on their way, and go_on(w) follows. */
 bool api_manifest_ask_facts(struct manifest_wait *w, void (*go_on)(struct manifest_wait *w));

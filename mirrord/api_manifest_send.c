@@ -120,6 +120,7 @@ void api_manifest_send(struct manifest_wait *w, struct manifest *m)
         link_manifest(w, m);
     if (w->has_moved)
         commit_tag(w, m);
+    api_manifest_refresh_heard(w);
     api_manifest_reply(w->txn, m, &how);
     api_manifest_end(w);
 }
@@ -146,6 +147,7 @@ void api_manifest_send_facts(struct manifest_wait *w)
 
     CHECK(w->is_head && w->has_facts);
     w->view.now_s = clock_wall_s();
+    api_manifest_refresh_heard(w);
     digest_format(&w->digest, digest);
     txn_on_gone(w->txn, NULL, NULL);
     api_origin_count_manifest(w->txn, how.origin);

@@ -28,7 +28,6 @@
 #include "cache/gc.h"
 #include "cache/scrub.h"
 #include "cache/ledger.h"
-#include "cache/tag.h"
 #include "mirrord/access_log.h"
 #include "mirrord/address.h"
 #include "mirrord/admin.h"
@@ -142,14 +141,6 @@ static void stop(struct daemon *d)
 
 /* --- reloading ------------------------------------------------------------------------------- */
 
-static void share_tags(struct daemon *d)
-{
-    const struct api_settings s = settings_api(d->config, d->argv);
-
-    tags_set_ttls(cache_tags(d->cache), (unsigned)s.tags_cache_ttl_s,
-                  (unsigned)s.negative_tag_ttl_s);
-}
-
 /* What SIGHUP can change is put into force. */
 static void apply(struct daemon *d)
 {
@@ -166,7 +157,6 @@ static void apply(struct daemon *d)
     scrub_set_settings(cache_scrub(d->cache), &scrub);
     scrubber_kick(d->scrubber);
     space_set(d->space, &space);
-    share_tags(d);
 }
 
 static void open_logs_anew(struct daemon *d)
@@ -197,6 +187,16 @@ static bool report_changes(const struct config *old, const struct config *new_on
     return is_news;
 }
 
+static void report_warnings(const struct config *config)
+{
+    struct slice lines = slice_of(config_warnings(config));
+
+    while (lines.len) {
+        struct slice line = slice_cut(&lines, '\n');
+        log_warning(PREFIX, "%.*s", SLICE_ARG(line));
+    }
+}
+
 static void reload(struct mail *m)
 {
     struct daemon *d = (struct daemon *)((char *)m - offsetof(struct daemon, reloading));
@@ -208,6 +208,7 @@ static void reload(struct mail *m)
         rc = config_check(config, &problems);
     if (rc == 0) {
         bool is_news = report_changes(d->config, config);
+        report_warnings(config);
         config_unref(&d->config);
         d->config = config_ref(config);
         /* The API keeps old settings until the end, so it gets no new ones for nothing. */
@@ -292,6 +293,12 @@ static void make_scrub(struct daemon *d)
     scrub_set_settings(s, &settings);
 }
 
+/* What it costs to fetch again what is in this repository. */
+static unsigned cost_of(void *registries, struct slice repo)
+{
+    return registries_of(registries, repo)->cost;
+}
+
 static int make_parts(struct daemon *d, struct error *err)
 {
     struct cache_config cache = settings_cache(d->config, d->pool);
@@ -304,6 +311,7 @@ static int make_parts(struct daemon *d, struct error *err)
         rc = registries_make(d->config, &d->registries, err);
     if (rc != 0)
         return rc;
+    evict_set_cost(cache_evict(d->cache), cost_of, d->registries);
     struct api_config api = {
         .cache = d->cache,
         .pool = d->pool,
@@ -322,7 +330,6 @@ static int make_parts(struct daemon *d, struct error *err)
                               .api = d->api,
                               .pool = d->pool,
                               .scrubber = d->scrubber};
-    share_tags(d);
     return 0;
 }
 
@@ -524,6 +531,7 @@ static void report_start(struct daemon *d)
     const struct upstream *upstream = registries_default(d->registries)->upstream;
     struct strbuf keys = STRBUF_INIT;
 
+    report_warnings(d->config);
     if (config_unbuilt(d->config, &keys))
         log_warning(PREFIX, "these options have no effect yet: %s", keys.ptr);
     strbuf_fini(&keys);

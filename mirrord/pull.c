@@ -13,6 +13,8 @@
 #include "base/log.h"
 #include "cache/fill.h"
 #include "cache/link.h"
+#include "cache/objects.h"
+#include "cache/store.h"
 #include "mirrord/api_error.h"
 #include "mirrord/registries.h"
 #include "mirrord/states.h"
@@ -24,10 +26,20 @@ _Static_assert(TO_THE_END == FILL_SIZE_UNKNOWN, "one way to say: to the end");
 
 enum { RANGE_FAILURES_MAX = 4 };
 
-enum pull_state { PULL_LOADING, PULL_FETCHING, PULL_RESTING, PULL_ENDED, PULL_STATE_MAX };
+enum pull_state {
+    PULL_LOADING,
+    PULL_SHARED,
+    PULL_FETCHING,
+    PULL_RESTING,
+    PULL_ENDED,
+    PULL_STATE_MAX
+};
 
 static const struct state_row STATES[] = {
-    [PULL_LOADING] = {"loading", TO(PULL_FETCHING) | TO(PULL_RESTING) | TO(PULL_ENDED), "disk"},
+    [PULL_LOADING] = {"loading",
+                      TO(PULL_SHARED) | TO(PULL_FETCHING) | TO(PULL_RESTING) | TO(PULL_ENDED),
+                      "disk"},
+    [PULL_SHARED] = {"shared", TO(PULL_RESTING) | TO(PULL_ENDED), "shared cache"},
     [PULL_FETCHING] = {"fetching", TO(PULL_RESTING) | TO(PULL_ENDED), "upstream"},
     [PULL_RESTING] = {"resting", TO(PULL_FETCHING) | TO(PULL_ENDED), "clients"},
     [PULL_ENDED] = {"ended", 0, "nobody"},
@@ -62,6 +74,7 @@ struct pull {
     bool has_readers; /* as far as known: cleared by idle, set by demand */
     bool no_ranges;   /* the upstream does not do them, or fails to */
     bool is_linked;   /* the upstream has answered with the blob */
+    bool is_looking;  /* on_shared will be called, and frees it if it has ended */
     unsigned n_range_failures;
     uint64_t first_off, first_end; /* what the first reader wants */
 };
@@ -449,7 +462,7 @@ static void pull_advance(struct pull *p)
 {
     uint64_t size;
 
-    CHECK(p->state != PULL_ENDED && p->state != PULL_LOADING);
+    CHECK(p->state == PULL_FETCHING || p->state == PULL_RESTING);
     if (!p->wants_all && p->n_legs == 0)
         p->wants_all = is_to_be_completed(p);
     if (p->wants_all)
@@ -463,22 +476,93 @@ static void pull_advance(struct pull *p)
         suspend(p);
 }
 
+/* What the first reader wants, of the upstream. */
+static void start(struct pull *p)
+{
+    uint64_t size;
+
+    pull_goto(p, PULL_RESTING);
+    if (p->first_off == 0 && p->first_end == TO_THE_END)
+        p->wants_all = true;
+    /* With a known size the reader goes on by itself and waits where it misses something. */
+    else if (!fill_size(p->fill, &size))
+        start_range(p, p->first_off, p->first_end);
+    pull_advance(p);
+}
+
+/* --- small objects that mirrors share --------------------------------------------------------- */
+
+/* A configuration that the repository has from its upstream: others may know it as we do. */
+static bool is_shareable(const struct pull *p)
+{
+    const struct digest *d = fill_digest(p->fill);
+    struct origin from;
+
+    return objects_is_config(p->tools.objects, d) &&
+           links_find_origin(p->tools.links, LINK_LAYER, repo_of(p), d, &from) && !from.is_pushed;
+}
+
+/* The whole blob. What of it finds no room is asked of the upstream, as if there were nothing. */
+static void take_shared(struct pull *p, struct slice body)
+{
+    uint64_t gap, gap_end;
+    int rc = fill_set_size(p->fill, body.len);
+
+    while (rc == 0 && fill_missing(p->fill, 0, &gap, &gap_end)) {
+        struct fill_writer *w = fill_writer_open(p->fill, gap, gap_end);
+        if (!w)
+            return;
+        rc = fill_write(w, body.ptr + gap, (size_t)(fill_writer_end(w) - gap));
+        fill_writer_close(&w);
+    }
+}
+
+static void pull_free(void *arg);
+
+static void on_shared(void *arg, int rc, struct slice body)
+{
+    struct pull *p = arg;
+
+    CHECK(p->is_looking && (p->state == PULL_SHARED || p->state == PULL_ENDED));
+    p->is_looking = false;
+    if (p->state == PULL_ENDED) {
+        worker_bury(worker_current(), pull_free, p);
+        return;
+    }
+    if (rc == 0)
+        take_shared(p, body);
+    start(p);
+}
+
+static bool look_for_shared(struct pull *p)
+{
+    if (!is_shareable(p) ||
+        objects_load(p->tools.objects, fill_digest(p->fill), SIZE_MAX, on_shared, p) < 0)
+        return false;
+    p->is_looking = true;
+    pull_goto(p, PULL_SHARED);
+    return true;
+}
+
+/* The upstream has brought it. */
+static void share(struct pull *p)
+{
+    struct blob *blob = p->is_linked && is_shareable(p) ? fill_blob(p->fill) : NULL;
+
+    if (blob)
+        objects_put_blob(p->tools.objects, blob);
+    blob_unref(&blob);
+}
+
 /* --- what the fill says ----------------------------------------------------------------------- */
 
 static void do_begin(void *arg, struct fill *f)
 {
     struct pull *p = arg;
 
-    uint64_t size;
-
     CHECK(p->fill == f && p->state == PULL_LOADING);
-    pull_goto(p, PULL_RESTING);
-    if (p->first_off == 0 && p->first_end == TO_THE_END)
-        p->wants_all = true;
-    /* With a known size the reader goes on by itself and waits where it misses something. */
-    else if (!fill_size(f, &size))
-        start_range(p, p->first_off, p->first_end);
-    pull_advance(p);
+    if (!look_for_shared(p))
+        start(p);
 }
 
 /* Asked again after a leg ended, so what cannot be started now is not lost. */
@@ -493,6 +577,8 @@ static void do_demand(void *arg, struct fill *f, uint64_t off, uint64_t end)
         end = TO_THE_END;
     if (off == 0 && end == TO_THE_END)
         p->wants_all = true;
+    if (p->state == PULL_SHARED)
+        return;
     bool is_whole_due = p->wants_all && !find_main(p) && fill_missing(f, 0, &gap, &gap_end) &&
                         (gap == off || p->no_ranges);
     if (is_whole_due)
@@ -509,7 +595,7 @@ static void do_idle(void *arg, struct fill *f)
 
     CHECK(p->fill == f);
     p->has_readers = false;
-    if (p->state == PULL_LOADING)
+    if (p->state == PULL_LOADING || p->state == PULL_SHARED)
         return;
     p->wants_all = p->wants_all || is_to_be_completed(p);
     if (p->wants_all && (percent == 0 || has_share(p, percent)) && !is_saving(p))
@@ -548,10 +634,13 @@ static void do_ended(void *arg, struct fill *f, int rc)
     if (rc == -EBADMSG)
         log_error(p->prefix, "what upstream %s sent for %s does not have this digest",
                   p->tools.registry->host.ptr, p->repo);
+    if (rc == 0)
+        share(p);
     links_drop_pending(p->tools.links, repo_of(p), fill_digest(f));
     cancel_legs(p);
     pull_goto(p, PULL_ENDED);
-    worker_bury(worker_current(), pull_free, p);
+    if (!p->is_looking)
+        worker_bury(worker_current(), pull_free, p);
 }
 
 static const struct fill_driver DRIVER = {do_begin, do_demand, do_idle, do_room, do_ended};

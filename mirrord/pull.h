@@ -6,7 +6,8 @@
  *   - a reader of the whole blob: everything that is missing, in one request from the first gap to
  *     the end, over short segments that are here already and around long ones;
  *   - a reader of a range: only that, widened to fill_range_align, as a request of its own;
- *   - a blob asked for in ranges of which a good share is here: the rest too.
+ *   - a blob asked for in ranges of which a good share is here: the rest too;
+ *   - a small configuration, when another mirror has shared it: all of it, without the upstream.
  * When the last reader has left it goes on or suspends, as the settings say.
  *
  * Belongs to the fill's home worker. It lives from pull_start until the fill ended, holds one
@@ -15,7 +16,8 @@
  * No byte of the blob stays here: what the fill does not take stays in the socket.
  *
  *   LOADING ──begin──► FETCHING ◄──► RESTING (nothing to ask; readers are served or idle)
- *       └─────────────────┴── ended ────┴──────► ENDED
+ *      │ └► SHARED ────────┘│             │
+ *      └───────┴────────────┴── ended ────┴────► ENDED
  */
 #ifndef MIRRORD_PULL_H
 #define MIRRORD_PULL_H
@@ -27,12 +29,14 @@
 
 struct fill;
 struct links;
+struct objects;
 struct registry;
 
 /* What a pull works with; all of it outlives the pull. */
 struct pull_tools {
     const struct registry *registry; /* with an upstream */
     struct links *links;
+    struct objects *objects; /* NULL: not shared */
     const struct api_settings *settings;
 };
 

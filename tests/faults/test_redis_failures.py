@@ -1,5 +1,6 @@
 """Redis is slow, wrong, full, restarting, flushed or dead, under load: nobody is told an error, and nobody waits longer
 than the timeout. Every request of the load is one that asks Redis: a tag that this process does not remember."""
+import os
 import signal
 import threading
 
@@ -87,6 +88,12 @@ def under_load(make_mirror, fake):
     yield start
     for load in made:
         load.stop()
+
+
+def n_stored_tags(mirror):
+    """They would be there after a restart, too."""
+    folder = os.path.join(mirror.storage, "docker/registry/v2/repositories", REPOSITORY, "_manifests/tags")
+    return sum(os.path.exists(os.path.join(folder, tag, "current/link")) for tag in os.listdir(folder))
 
 
 def check_recovers(mirror, load, n=3):
@@ -230,18 +237,22 @@ def test_truncated_answers(under_load, proxy):
     check_recovers(mirror, load)
 
 
-def test_full(under_load, redis):
+@pytest.mark.parametrize("server", ["cache", "cache_lru"])
+def test_full(under_load, redis, server):
     """maxmemory is reached and nothing may be evicted: writing is refused, reading goes on."""
-    mirror, load = under_load(redis.settings())
+    settings = redis.settings(server.upper(), **({} if server == "cache" else {"CACHE_LRU_REDIS_USE": "always"}))
+    n_links, keys = {"cache": (3, "*:tag:*"), "cache_lru": (2, "*:blob:*")}[server]
+    mirror, load = under_load(settings, n_up=0)
+    wait_up(mirror, server, n_links)
     redis.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
     redis.ask("CONFIG", "SET", "maxmemory", "1")
     redis.ask("FLUSHALL")
-    mirror.wait_metric(failures("refused"), 1)
-    mirror.wait_for_log("redis cache.*OOM")
+    mirror.wait_metric(failures("refused", server), 1)
+    mirror.wait_for_log("redis %s: .*OOM" % server)
     load.go_on()
-    assert mirror.metric('mirrord_redis_connections{server="cache"}') == 3
+    assert mirror.metric('mirrord_redis_connections{server="%s"}' % server) == n_links
     redis.ask("CONFIG", "SET", "maxmemory", "0")
-    wait_until(lambda: redis.keys("*:tag:*"), "it is written again")
+    wait_until(lambda: redis.keys(keys), "it is written again")
 
 
 def test_restarting(under_load, redis):
@@ -272,12 +283,51 @@ def test_loading(under_load, make_redis):
     assert mirror.metric('mirrord_redis_connections{server="cache"}') == 0
 
 
-def test_flushed(under_load, redis):
+def test_flushed(under_load, redis, fake):
+    """What was there is missing, and nothing else: no connection fails, nothing counts as wrong. The upstream is away, too;
+    the storage has all of it."""
     mirror, load = under_load(redis.settings())
+    wait_until(lambda: n_stored_tags(mirror) == N_TAGS, "all tags are stored")
+    wait_until(lambda: all(mirror.has_blob(image.digest) for image in IMAGES), "and their manifests")
+    fake.refuse()
+    misses = 'mirrord_meta_lookups_total{cache="cache",result="miss"}'
     for _ in range(20):
         redis.ask("FLUSHALL")
+        before = mirror.metric(misses)
         load.go_on(10)
-    wait_until(lambda: redis.keys("*:tag:*"), "it is written again")
+        wait_until(lambda: mirror.metric(misses) > before, "something is missing")
+    assert mirror.metric(wrong()) == 0
+    assert mirror.metric('mirrord_redis_connections{server="cache"}') == 3
+    for reason in ("refused", "timeout", "lost"):
+        assert mirror.metric(failures(reason)) == 0
+
+
+def test_slow_at_times(under_load, redis):
+    """Slower than usual, and quicker than the timeout: answers are waited for, no connection is given up."""
+    mirror, load = under_load(redis.settings())
+    before = mirror.metric(SENT)
+    for _ in range(20):
+        redis.ask("CLIENT", "PAUSE", 30)
+        load.go_on(10)
+    assert mirror.metric(SENT) > before
+    assert mirror.metric(failures("timeout")) == 0
+    assert mirror.metric('mirrord_redis_connections{server="cache"}') == 3
+
+
+def test_dead(under_load, redis):
+    """Killed in the midst of it, and away for long: as long as it is, nothing is asked of it."""
+    mirror, load = under_load(redis.settings(CACHE_REDIS_RETRY_MAX="100ms"))
+    redis.process.send_signal(signal.SIGKILL)
+    redis.process.wait()
+    wait_down(mirror)
+    sent, skipped = mirror.metric(SENT), mirror.metric(SKIPPED)
+    load.go_on(200)
+    assert mirror.metric(SENT) == sent
+    assert mirror.metric(SKIPPED) > skipped
+    assert mirror.admin("/healthz").json()["status"] == "ok"
+    redis.stop()
+    redis.start()
+    check_recovers(mirror, load)
 
 
 def test_dead_at_the_start(under_load, redis):
@@ -320,6 +370,54 @@ def test_objects_fail(under_load, proxy):
         load.go_on()
         proxy.pass_on()
     wait_up(mirror, "cache_lru", 2)
+
+
+@pytest.mark.parametrize("harm", ["stall", "cut", "corrupt", "refuse", "die"])
+def test_configurations_while_objects_fail(make_mirror, fake, redis, proxy, harm):
+    """Each is asked for once, while Redis, which has them all, fails in the midst of it: found there or not, all are right."""
+    images = [simple(seed) for seed in range(100, 160)]
+    for n, image in enumerate(images):
+        fake.add_image(image, REPOSITORY, "t%d" % n)
+        data = image.blobs[image.config["digest"]].data
+        redis.ask("SET", "mirrord:1:blob:" + image.config["digest"], data)
+    mirror = make_mirror(fake, **proxy.settings("CACHE_LRU", CACHE_LRU_REDIS_USE="always", CACHE_REDIS_TIMEOUT="50ms",
+                                                CACHE_REDIS_RETRY_MAX="50ms"))
+    wait_up(mirror, "cache_lru", 2)
+    for n, image in enumerate(images):
+        assert mirror.get(manifest_path("t%d" % n)).status == 200
+        mirror.wait_linked(image.config["digest"])
+    harms = {"stall": proxy.stall, "cut": proxy.cut, "corrupt": lambda: proxy.corrupt(lambda data: data[::-1]),
+             "refuse": proxy.refuse, "die": redis.stop}
+    todo, wrong, lock = list(images), [], threading.Lock()
+
+    def run():
+        while True:
+            with lock:
+                if not todo:
+                    return
+                image = todo.pop()
+                if len(todo) == len(images) // 2:
+                    harms[harm]()
+            digest = image.config["digest"]
+            try:
+                response = mirror.blob(digest)
+                if (response.status, response.body) != (200, image.blobs[digest].data):
+                    wrong.append((digest, response.status, response.body[:100]))
+            except Exception as e:
+                wrong.append((digest, repr(e)))
+
+    found = 'mirrord_meta_lookups_total{cache="cache_lru",result="hit"}'
+    while mirror.metric(found) == 0:
+        assert mirror.blob(todo.pop().config["digest"]).status == 200
+    threads = [threading.Thread(target=run) for _ in range(N_CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive(), "a request is not answered"
+    assert not wrong, wrong[:3]
+    # Cut connections are there again at once.
+    assert harm == "cut" or fake.count("/blobs/") > 0
 
 
 def test_few_in_flight(under_load, redis):

@@ -228,6 +228,11 @@ class Mirror:
     def wait_kept(self, digest, timeout_s=PATIENCE_S):
         wait_until(lambda: self.has_blob(digest), "%s is kept" % digest, timeout_s)
 
+    def wait_linked(self, digest, repository="library/test", timeout_s=PATIENCE_S):
+        """The repository has this blob: the manifest that names it is kept."""
+        path = os.path.join(self.storage, "docker/registry/v2/repositories", repository, "_layers", *digest.split(":"), "link")
+        wait_until(lambda: os.path.exists(path), "%s is linked" % digest, timeout_s)
+
     def kept_digests(self):
         root = os.path.join(self.storage, "docker/registry/v2/blobs")
         found = []

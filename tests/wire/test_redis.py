@@ -2,6 +2,7 @@
 import json
 import os
 import subprocess
+import threading
 import time
 
 import pytest
@@ -169,6 +170,81 @@ def test_heard_of_what_cannot_be_fetched(make_mirror, redis, fake, how):
     mirror.start()
     wait_up(mirror, n=mirror.n_workers + 1)
     assert digest_of(mirror) == OLD.digest
+
+
+# --- for how long --------------------------------------------------------------------------------
+
+
+def life_of(redis, fake, tag):
+    """Seconds that the key has left, once it is there."""
+    name = tag_key(fake, tag)
+    wait_until(lambda: redis.value(name), "the tag is shared")
+    return redis.ask("TTL", name)
+
+
+def test_life_follows_the_rules(make_mirror, redis, fake):
+    """A key stands as long as the tag may be served without waiting for the upstream: ttl and grace of its own rule."""
+    rules = "*:week=7d, *:short=100/0/forever, *:grace=100/5000/9000, *:always=0/0, *:background=0/700"
+    lives = {"week": 7 * 86400 + 50, "short": 100, "grace": 5100, "background": 700, "other": 1050}
+    for tag in (*lives, "always"):
+        fake.add_image(OLD, REPOSITORY, tag)
+    mirror = make(make_mirror, fake, redis, MIRROR_FRESHNESS=rules, MIRROR_TAGS_CACHE_TTL=1000, MIRROR_TAGS_GRACE=50)
+    for tag in ("always", *lives):
+        assert digest_of(mirror, manifest_path(tag)) == OLD.digest
+    for tag, life in lives.items():
+        # A slow machine takes its time between the two.
+        assert life - 90 < life_of(redis, fake, tag) <= life
+    assert redis.value(tag_key(fake, "always")) is None
+
+
+def test_life_below_the_floor(make_mirror, redis, fake):
+    """Little is left of the upstream's limit: what is told is good for longer, as what is remembered is."""
+    fake.add_image(OLD, REPOSITORY, "latest")
+    fake.extra_fields = [("ratelimit-limit", "100;w=21600"), ("ratelimit-remaining", "5;w=21600")]
+    mirror = make(make_mirror, fake, redis, MIRROR_TAGS_CACHE_TTL=1000, MIRROR_QUOTA_FLOOR="10%", MIRROR_QUOTA_STRETCH=4)
+    assert digest_of(mirror) == OLD.digest
+    assert 1000 < life_of(redis, fake, "latest") <= 4000
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_within_grace_nobody_waits(make_mirror, redis, fake, time, method):
+    """A mirror that never had the tag serves what another one has heard, and asks in the background; what comes of that
+    is known to all."""
+    fake.add_image(OLD, REPOSITORY, "latest")
+    rule = {"MIRROR_FRESHNESS": "*=100/5000", **time.settings}
+    first = make(make_mirror, fake, redis, **rule)
+    assert digest_of(first) == OLD.digest
+    wait_until(lambda: redis.value(tag_key(fake)), "the tag is shared")
+    second = make(make_mirror, fake, redis, **rule)
+    if method == "GET":
+        assert digest_of(second, manifest_path(OLD.digest)) == OLD.digest
+        second.wait_kept(OLD.digest)
+    time.move(110)
+    think = threading.Event()
+    fake.script("/manifests/latest", faults.hold(think))
+    n_asked = fake.count("/manifests/latest")
+    response = second.get(LATEST, method)
+    assert (response.status, response["docker-content-digest"]) == (200, OLD.digest)
+    fake.wait_requests(1, "/manifests/latest", "HEAD")
+    before = redis.value(tag_key(fake))
+    think.set()
+    wait_until(lambda: redis.value(tag_key(fake)) != before, "it is confirmed, and told")
+    assert second.metric("mirrord_refreshes_total") == 1
+    wait_until(lambda: "grace" not in second.get(LATEST, method)["cache-status"], "it is fresh")
+    assert fake.count("/manifests/latest") == n_asked + 1
+
+
+def test_beyond_grace_the_upstream_is_asked(make_mirror, redis, fake, time):
+    fake.add_image(OLD, REPOSITORY, "latest")
+    rule = {"MIRROR_FRESHNESS": "*=100/50", **time.settings}
+    first = make(make_mirror, fake, redis, **rule)
+    assert digest_of(first) == OLD.digest
+    wait_until(lambda: redis.value(tag_key(fake)), "the tag is shared")
+    second = make(make_mirror, fake, redis, **rule)
+    time.move(200)
+    n_asked = fake.count("/manifests/latest")
+    assert digest_of(second) == OLD.digest
+    assert fake.count("/manifests/latest") == n_asked + 1
 
 
 # --- a warm memory front -------------------------------------------------------------------------

@@ -197,6 +197,44 @@ def test_push_under_a_registry(mirror, one, images):
     assert one.count("/manifests/") == 0
 
 
+def test_longest_names(make_mirror, fake, one):
+    """What one way reaches, every way reaches: a name is as long as its registry lets it be, wherever the host stands."""
+    host = ("a" * 60 + ".") * 2 + "x.test"
+    assert len(host) == 128
+    longest = "org/" + "n" * 200 + "/" + "m" * 50
+    assert len(longest) == 255
+    image = simple(layers=1, seed=5)
+    one.add_image(image, longest, "latest")
+    mirror = make_mirror(fake, MIRROR_UPSTREAMS=json.dumps({host: one.url}), DELETE_ENABLED="true")
+
+    def bases(name):
+        return ("/v2/%s/%s%%s" % (host, name), "/v2/%s%%s?ns=%s" % (name, host), "/%s/v2/%s%%s" % (host, name))
+
+    digest, body = next(iter(image.blobs.items()))
+    for base in bases(longest):
+        read(mirror, base % "/manifests/latest", image)
+        check_bytes(mirror.get(base % ("/blobs/" + digest)).body, body)
+        assert json.loads(mirror.get(base % "/tags/list").body)["tags"] == ["latest"]
+        assert mirror.get(base % ("/referrers/" + image.digest)).status == 200
+        assert mirror.get(base % "/manifests/nothing").status == 404
+    assert one.count("/manifests/latest") == 1
+    for name in (longest + "m", longest + "/m"):
+        for base in bases(name):
+            response = mirror.get(base % "/manifests/latest")
+            assert response.status == 400 and response.error_code() == "NAME_INVALID", base
+    name = host + "/" + longest
+    Pusher(mirror.address).image(name, simple(layers=1, seed=6), "mine")
+    wait_until(lambda: stored(mirror, name), "the tag is kept")
+    assert json.loads(mirror.get("/v2/_catalog?last=%s" % name[:-1]).body)["repositories"] == [name]
+    assert json.loads(mirror.get("/%s/v2/_catalog" % host).body)["repositories"] == [longest]
+    mirror.restart()
+    read(mirror, manifest_path("latest", name), image)
+    pinned = rawhttp.get(mirror.admin_address, "/pins?image=%s:mine" % name, "POST")
+    assert pinned.status == 200 and pinned.json()["pins"] == [name + ":mine"]
+    assert {tag["tag"] for tag in rawhttp.get(mirror.admin_address, "/tags?repository=" + name).json()["tags"]} == {"latest", "mine"}
+    assert Pusher(mirror.address).ask("DELETE", manifest_path("mine", name), b"").status == 202
+
+
 def test_links_keep_the_address(mirror, one, images):
     for tag in ("a", "b", "c"):
         one.add_image(images[one], REPOSITORY, tag)

@@ -87,6 +87,11 @@ struct pool *pool_new(unsigned n_threads)
     return p;
 }
 
+unsigned pool_n_threads(const struct pool *p)
+{
+    return p->n_threads;
+}
+
 void pool_submit(struct pool *p, struct pool_job *job, struct worker *home)
 {
     CHECK(job->work);

@@ -22,6 +22,7 @@ struct pool_job {
 };
 
 struct pool *pool_new(unsigned n_threads);
+unsigned pool_n_threads(const struct pool *p);
 /* Any thread. `home` may be NULL when the job has no `done`. */
 void pool_submit(struct pool *p, struct pool_job *job, struct worker *home);
 /* Waits until no job is queued or running; done-halves may be on their way. Not from a worker's or

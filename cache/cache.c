@@ -102,6 +102,7 @@ static struct scrub *make_scrub(struct cache *c)
         .store = c->store,
         .vouches = c->vouches,
         .manifests = c->manifests,
+        .tags = c->tags,
         .lock = c->lock,
     };
     return scrub_new(&place);

@@ -26,6 +26,11 @@ struct errands *errands_new(struct pool *pool)
     return set;
 }
 
+unsigned errands_n_threads(const struct errands *set)
+{
+    return pool_n_threads(set->pool);
+}
+
 void errands_wait(struct errands *set)
 {
     CHECK(!worker_current());

@@ -22,6 +22,8 @@ struct errand {
 };
 
 struct errands *errands_new(struct pool *pool);
+/* Of its pool. */
+unsigned errands_n_threads(const struct errands *set);
 /* Blocks until none is queued, running, or on its way home. Not on a worker's thread. */
 void errands_wait(struct errands *set);
 /* None may be under way. */

@@ -17,9 +17,13 @@
 #include "cache/evict_private.h"
 #include "cache/vouch_private.h"
 
-#define BATCH_BLOBS 512 /* about so many are removed before other work has its turn */
-#define REST_MS 5000    /* after a run that found nothing more to evict */
-#define AGE_MS 60000    /* between two looks for what is too old */
+#define BATCH_BLOBS 512 /* about so many are removed before other work has its turn … */
+#define BATCH_MIN 64    /* … or fewer, where that many take longer than … */
+#define BATCH_MS 250
+#define BATCH_ROOTS 512 /* that are looked at in one */
+#define HELPERS 3
+#define REST_MS 5000 /* after a run that found nothing more to evict */
+#define AGE_MS 60000 /* between two looks for what is too old */
 
 struct evict *evict_new(const struct evict_place *place)
 {
@@ -27,6 +31,8 @@ struct evict *evict_new(const struct evict_place *place)
 
     CHECK(place->ledger && place->store && place->links && place->tags && place->fills);
     e->place = *place;
+    e->team = team_new(place->errands, HELPERS);
+    e->batch_blobs = BATCH_BLOBS;
     pthread_mutex_init(&e->lock, NULL);
     return e;
 }
@@ -38,9 +44,16 @@ void evict_free(struct evict **ee)
     if (!e)
         return;
     CHECK(!atomic_load(&e->is_running));
+    team_free(&e->team);
     pthread_mutex_destroy(&e->lock);
     free(e);
     *ee = NULL;
+}
+
+void evict_set_cost(struct evict *e, evict_cost_fn cost, void *arg)
+{
+    e->cost = cost;
+    e->cost_arg = arg;
 }
 
 /* --- limits ----------------------------------------------------------------------------------- */
@@ -107,7 +120,7 @@ static int enter(struct evict *e, struct error *err)
     if (rc < 0)
         return rc;
     vouches_begin_eviction(e->place.vouches);
-    rc = ledger_enter_ready(e->place.ledger, err);
+    rc = ledger_enter_batch(e->place.ledger, err);
     if (rc < 0) {
         vouches_end_eviction(e->place.vouches);
         storage_lock_leave(e->place.lock);
@@ -137,33 +150,101 @@ static void count(struct evict *e, const struct evict_result *sum)
     pthread_mutex_unlock(&e->lock);
 }
 
-/* One root goes, or stays for a reason. True when it has gone. */
-static bool take(struct evict *e, const struct evict_root *root, struct evict_result *sum)
+static void add_plan(struct evict_batch *batch, struct evict_plan *plan)
+{
+    if (batch->n == batch->n_room) {
+        batch->n_room = batch->n_room ? batch->n_room * 2 : 64;
+        batch->plans = xrealloc(batch->plans, batch->n_room * sizeof(batch->plans[0]));
+    }
+    batch->plans[batch->n++] = plan;
+    for (size_t i = 0; i < plan->n; i++) {
+        if (plan->items[i].fate == EVICT_GOES && plan->items[i].has_size) {
+            batch->n_blobs++;
+            batch->bytes += plan->items[i].size;
+        }
+    }
+}
+
+/* One root is to go, or stays for a reason. True when its rows have gone. */
+static bool take(struct evict *e, const struct evict_root *root, enum evict_reason reason,
+                 struct evict_batch *batch, struct evict_result *sum)
 {
     struct ledger *l = e->place.ledger;
     bool is_root;
     const char *why = NULL;
     struct evict_plan *plan = evict_plan_new(l, root, &why, &is_root);
-    bool is_busy = plan && evict_is_busy(e, plan);
 
-    CHECK(e->place.ledger->db);
-    if (plan && !is_busy)
-        evict_remove(e, plan, sum);
-    else if (!is_root && root->id != 0)
-        ledger_run(l->db, LEDGER_ROOT_END, "i", root->id);
-    if (is_busy) {
+    CHECK(l->db);
+    if (plan && evict_is_busy(e, plan)) {
         why = "busy";
+        evict_plan_free(&plan);
         pthread_mutex_lock(&e->lock);
         e->report.n_busy++;
         pthread_mutex_unlock(&e->lock);
+    } else if (!plan && !is_root && root->id != 0) {
+        ledger_run(l->db, LEDGER_ROOT_END, "i", root->id);
     }
     if (why) {
         sum->n_kept++;
         snprintf(sum->why, sizeof(sum->why), "%s", why);
     }
-    bool has_gone = plan && !is_busy;
-    evict_plan_free(&plan);
-    return has_gone;
+    if (!plan)
+        return false;
+    plan->reason = reason;
+    evict_drop_rows(l, plan);
+    add_plan(batch, plan);
+    return true;
+}
+
+static void add_result(struct evict_result *sum, const struct evict_result *one)
+{
+    sum->n_images += one->n_images;
+    sum->n_links += one->n_links;
+    sum->n_blobs += one->n_blobs;
+    sum->bytes += one->bytes;
+}
+
+/* Its root is none any more. */
+static bool has_gone(const struct evict_plan *plan)
+{
+    return plan->repo_name ? plan->items[0].is_unlinked : plan->items[0].fate == EVICT_GOES;
+}
+
+/* The files, now that the rows say which: adds to *sum. How many images have gone. */
+static size_t finish(struct evict *e, struct evict_batch *batch, struct evict_result *sum)
+{
+    struct ledger *l = e->place.ledger;
+    bool is_other = false;
+    size_t n_gone = 0, i;
+
+    /* What could not be written down is not done. */
+    if (batch->n > 0 && !ledger_db_has_failed(l->db))
+        evict_remove(e, batch);
+    for (i = 0; i < batch->n; i++)
+        is_other = is_other || batch->plans[i]->is_other;
+    if (is_other)
+        ledger_roll_back(l);
+    for (i = 0; i < batch->n; i++) {
+        if (is_other)
+            evict_redo_rows(l, batch->plans[i]);
+        add_result(sum, &batch->plans[i]->gone);
+        n_gone += has_gone(batch->plans[i]);
+        evict_plan_free(&batch->plans[i]);
+    }
+    free(batch->plans);
+    *batch = (struct evict_batch){0};
+    return n_gone;
+}
+
+/* A slow disk gets smaller batches: the ledger is not locked for long. */
+static void note_time(struct evict *e, uint64_t began_at_ms)
+{
+    uint64_t took_ms = clock_mono_ms() - began_at_ms;
+
+    if (took_ms > BATCH_MS && e->batch_blobs > BATCH_MIN)
+        e->batch_blobs /= 2;
+    else if (took_ms < BATCH_MS / 4 && e->batch_blobs < BATCH_BLOBS)
+        e->batch_blobs *= 2;
 }
 
 /* What has not been used since. */
@@ -174,43 +255,48 @@ static int64_t cutoff_of(struct evict *e)
     return max_age_s > 0 ? clock_wall_s() - max_age_s : INT64_MIN;
 }
 
-/* The roots of this window that may go now, at most half of them: the others are compared with the
- * next ones first. Those that cannot go are passed. True when there may be more. */
-static bool take_window(struct evict *e, struct evict_result *sum, uint64_t low)
+/* Why one more goes; EVICT_REASON_MAX: it does not. */
+static enum evict_reason reason_for(struct evict *e, const struct evict_root *root,
+                                    const struct evict_batch *batch, uint64_t low, int64_t cutoff)
+{
+    uint64_t freed = batch->bytes, now = ledger_stored_bytes(e->place.ledger);
+
+    if (atomic_load(&e->high_bytes) > 0 && now > freed && now - freed > low)
+        return atomic_load(&e->is_for_room) ? EVICT_FOR_SPACE : EVICT_FOR_SIZE;
+    return root->used < cutoff ? EVICT_FOR_AGE : EVICT_REASON_MAX;
+}
+
+/* The least valuable ones go, until it is enough for this batch. True when there may be more. */
+static bool take_least(struct evict *e, struct evict_result *sum, uint64_t low)
 {
     struct ledger *l = e->place.ledger;
-    const struct evict_root *roots = e->window.roots;
-
-    evict_next_roots(l, e->after_used, e->after_id, &e->window);
-    size_t n = e->window.n, n_most = n == EVICT_WINDOW ? n / 2 : n;
+    struct evict_batch batch = {0};
+    struct evict_root root;
+    bool has_more = true, is_enough = false;
     int64_t cutoff = cutoff_of(e);
-    size_t n_gone = 0, n_needless = 0, i;
 
-    for (i = 0; i < n && n_gone < n_most && !ledger_db_has_failed(l->db); i++) {
-        uint64_t freed = sum->bytes, now = ledger_stored_bytes(l);
-        bool is_large = atomic_load(&e->high_bytes) > 0 && now > freed && now - freed > low;
-        if (!is_large && roots[i].used >= cutoff) {
-            n_needless++;
-            continue;
-        }
-        e->reason = !is_large                      ? EVICT_FOR_AGE
-                    : atomic_load(&e->is_for_room) ? EVICT_FOR_SPACE
-                                                   : EVICT_FOR_SIZE;
-        n_gone += take(e, &roots[i], sum);
-        if (sum->n_blobs >= BATCH_BLOBS)
+    evict_window_turn(&e->window, cutoff);
+    for (unsigned n = 0; n < BATCH_ROOTS && batch.n_blobs < e->batch_blobs && !is_enough; n++) {
+        if (!evict_next_root(e, &root, &has_more))
             break;
+        enum evict_reason reason = reason_for(e, &root, &batch, low, cutoff);
+        is_enough = reason == EVICT_REASON_MAX;
+        has_more = !is_enough;
+        if (!is_enough)
+            take(e, &root, reason, &batch, sum);
     }
-    if (n == 0 || ledger_db_has_failed(l->db))
+    bool has_planned = batch.n > 0;
+    size_t n_gone = finish(e, &batch, sum);
+    /* None of them could be removed: it would be the same again. */
+    if (ledger_db_has_failed(l->db) || is_enough || (has_planned && n_gone == 0))
         return false;
-    /* Those that were tried and stay are passed. */
-    for (size_t k = 0; i == n && k < n; k++) {
-        if (roots[k].used > e->after_used ||
-            (roots[k].used == e->after_used && roots[k].id > e->after_id)) {
-            e->after_used = roots[k].used;
-            e->after_id = roots[k].id;
-        }
-    }
-    return n_gone > 0 || (n == EVICT_WINDOW && n_needless < n);
+    e->has_gone = e->has_gone || n_gone > 0;
+    if (has_more || !e->has_gone)
+        return has_more;
+    /* What has gone may have left something that is older. */
+    e->has_gone = false;
+    evict_window_begin(&e->window);
+    return true;
 }
 
 static bool is_due(struct evict *e, uint64_t limit)
@@ -222,14 +308,15 @@ static bool is_due(struct evict *e, uint64_t limit)
 static bool batch(struct evict *e, int *rc, struct error *err)
 {
     struct evict_result sum = {0};
-    uint64_t low = atomic_load(&e->low_bytes);
+    uint64_t low = atomic_load(&e->low_bytes), began_at_ms = clock_mono_ms();
     bool has_more = false;
 
     *rc = enter(e, err);
     if (*rc < 0)
         return false;
     if (is_due(e, low))
-        has_more = take_window(e, &sum, low);
+        has_more = take_least(e, &sum, low);
+    note_time(e, began_at_ms);
     *rc = leave(e, err);
     if (*rc == 0)
         count(e, &sum);
@@ -240,8 +327,8 @@ static bool batch(struct evict *e, int *rc, struct error *err)
 
 static void begin_run(struct evict *e)
 {
-    e->after_used = e->after_id = INT64_MIN;
-    e->window.n = 0;
+    evict_window_begin(&e->window);
+    e->has_gone = false;
     pthread_mutex_lock(&e->lock);
     struct evict_report r = e->report;
     e->report = (struct evict_report){
@@ -261,6 +348,7 @@ static void end_run(struct evict *e, int rc, const struct error *err)
     bool is_short = rc == 0 && is_above(e, atomic_load(&e->high_bytes));
 
     CHECK(atomic_load(&e->is_running));
+    evict_window_end(&e->window);
     pthread_mutex_lock(&e->lock);
     e->report.is_running = false;
     e->report.is_complete = rc == 0;
@@ -385,9 +473,8 @@ static int take_some(struct evict *e, struct slice repo_name, struct slice refer
     struct ledger *l = e->place.ledger;
     struct evict_root *roots = xcalloc(AT_ONCE, sizeof(roots[0]));
     int64_t repo = ledger_repo(l, repo_name, false);
-    size_t n_gone = 0;
     size_t n = repo != 0 ? find_roots(l, repo, reference, roots, AT_ONCE) : 0;
-    uint64_t n_blobs = out->n_blobs;
+    struct evict_batch batch = {0};
     bool is_cut = false;
     int rc = 0;
 
@@ -395,10 +482,10 @@ static int take_some(struct evict *e, struct slice repo_name, struct slice refer
         rc = refuse(l, repo, reference, out);
     out->n_kept = n == 0 ? out->n_kept : 0;
     for (size_t i = 0; i < n && !is_cut; i++) {
-        e->reason = EVICT_FOR_COMMAND;
-        n_gone += take(e, &roots[i], out);
-        is_cut = out->n_blobs - n_blobs >= BATCH_BLOBS && i + 1 < n;
+        take(e, &roots[i], EVICT_FOR_COMMAND, &batch, out);
+        is_cut = batch.n_blobs >= e->batch_blobs && i + 1 < n;
     }
+    size_t n_gone = finish(e, &batch, out);
     *has_more = reference.len == 0 && n_gone > 0 && (is_cut || n == AT_ONCE);
     free(roots);
     return rc;

@@ -43,6 +43,13 @@ struct evict_limits {
 void evict_set_limits(struct evict *e, const struct evict_limits *limits);
 void evict_read_limits(struct evict *e, struct evict_limits *out);
 
+/* What it costs to fetch again what belongs to this repository; 1: as much as anything. Pool
+ * threads. */
+typedef unsigned (*evict_cost_fn)(void *arg, struct slice repo);
+#define EVICT_COST_MAX 365
+/* Before anything is evicted; it outlives the cache. Without it everything costs 1. */
+void evict_set_cost(struct evict *e, evict_cost_fn cost, void *arg);
+
 /* Starts a run if the limits ask for one, or something is older than max_age_s, and none is under
  * way. Called by itself when a blob is kept; from a timer for the rest. Any thread; cheap when
  * nothing is due. */

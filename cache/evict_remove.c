@@ -1,7 +1,8 @@
 /*
- * How an image goes: what points to it before what it points to. Cut off at any moment there is
- * garbage, or an image some of whose parts are asked of the upstream again; the next walk of the
- * ledger finds either. Nothing is synced: what a power cut brings back is one of those, too.
+ * How the files of images go, each image on one thread: what points to it before what it points to.
+ * Cut off at any moment there is garbage, or an image some of whose parts are asked of the upstream
+ * again; the next walk of the ledger finds either. Nothing is synced: what a power cut brings back
+ * is one of those, too.
  */
 #include "config.h"
 
@@ -21,6 +22,11 @@
 #include "cache/store_private.h"
 #include "cache/tag.h"
 #include "cache/vouch_private.h"
+
+struct removing {
+    struct evict *evict;
+    struct evict_batch *batch;
+};
 
 static bool is_wanted(struct evict *e, const struct digest *d)
 {
@@ -76,69 +82,40 @@ static void note_failure(struct evict *e, const struct error *err)
         log_warning(EVICT_PREFIX, "%s", err->text);
 }
 
-/* --- tags and links --------------------------------------------------------------------------- */
+/* --- one image: any thread of the pool -------------------------------------------------------- */
 
-/* The mirrored halves that point to it. */
-static void drop_tags(struct evict *e, const struct evict_plan *plan,
-                      const struct evict_item *manifest)
-{
-    struct ledger *l = e->place.ledger;
-    char *names[16];
-    size_t n;
-
-    do {
-        n = 0;
-        for (sqlite3_stmt *s =
-                 ledger_row(l->db, LEDGER_TAG_OF_BLOB, "ii", manifest->blob, plan->repo);
-             s && n < sizeof(names) / sizeof(names[0]); s = ledger_next(l->db, LEDGER_TAG_OF_BLOB))
-            names[n++] = xstrdup((const char *)sqlite3_column_text(s, 0));
-        ledger_end(l->db, LEDGER_TAG_OF_BLOB);
-        for (size_t i = 0; i < n; i++) {
-            struct slice repo = slice_of(plan->repo_name), tag = slice_of(names[i]);
-            struct error err;
-            if (tags_drop_mirrored_now(e->place.tags, repo, tag, &manifest->digest, &err) < 0)
-                note_failure(e, &err);
-            ledger_put_tag(l, plan->repo, tag, false, NULL);
-            free(names[i]);
-        }
-    } while (n == sizeof(names) / sizeof(names[0]));
-}
-
-static enum link_kind kind_of(const struct evict_plan *plan, size_t i)
+enum link_kind evict_kind_of(const struct evict_plan *plan, size_t i)
 {
     return i < plan->n_manifests ? LINK_REVISION : LINK_LAYER;
 }
 
-static void drop_link(struct evict *e, struct evict_plan *plan, size_t i, struct evict_result *sum)
+static void drop_tag(struct evict *e, struct evict_plan *plan, const struct evict_tag *tag)
+{
+    struct error err;
+
+    if (tags_drop_mirrored_now(e->place.tags, slice_of(plan->repo_name), slice_of(tag->name),
+                               &plan->items[tag->i_manifest].digest, &err) < 0)
+        note_failure(e, &err);
+}
+
+static void drop_link(struct evict *e, struct evict_plan *plan, size_t i)
 {
     struct evict_item *item = &plan->items[i];
     struct error err;
-    int rc = links_drop_mirrored_now(e->place.links, kind_of(plan, i), slice_of(plan->repo_name),
-                                     &item->digest, &err);
+    int rc = links_drop_mirrored_now(e->place.links, evict_kind_of(plan, i),
+                                     slice_of(plan->repo_name), &item->digest, &err);
 
     CHECK(plan->repo_name && i < plan->n);
-    if (rc == 0)
-        sum->n_links++;
+    plan->gone.n_links += rc == 0;
     /* -EEXIST: it has been pushed a moment ago, and noted as that. */
     if (rc < 0 && rc != -ENOENT && rc != -EEXIST)
         note_failure(e, &err);
-    item->is_unlinked = rc == 0 || rc == -ENOENT;
+    if (rc == 0 || rc == -ENOENT)
+        return;
+    item->is_unlinked = false;
+    item->fate = EVICT_STAYS;
+    plan->is_other = true;
 }
-
-/* Manifests' files first; their rows last, so that layers which go, too, are not taken for such as
- * stand for themselves now. */
-static void drop_links(struct evict *e, struct evict_plan *plan, struct evict_result *sum)
-{
-    for (size_t i = 0; i < plan->n; i++)
-        drop_link(e, plan, i, sum);
-    for (size_t i = plan->n; i-- > 0;) {
-        if (plan->items[i].is_unlinked)
-            ledger_drop_mirrored(e->place.ledger, kind_of(plan, i), plan->repo,
-                                 plan->items[i].blob);
-    }
-}
-
-/* --- blobs ------------------------------------------------------------------------------------ */
 
 static bool may_go(void *arg, const struct digest *d, const struct stat *st)
 {
@@ -146,47 +123,48 @@ static bool may_go(void *arg, const struct digest *d, const struct stat *st)
     return !is_wanted(arg, d);
 }
 
-/* 0: it is not there any more. */
-static int remove_file(struct evict *e, const struct digest *d, struct evict_result *sum)
+/* Nobody is left who needs it, unless he came since the rows were looked at. */
+static void remove_blob(struct evict *e, struct evict_plan *plan, struct evict_item *item)
 {
     struct error err;
     uint64_t size = 0;
-    struct store_removal removal = {
-        .digest = d, .may_go = may_go, .arg = e, .size_out = &size, .is_final = true};
+    struct store_removal removal = {.digest = &item->digest,
+                                    .may_go = may_go,
+                                    .arg = e,
+                                    .size_out = &size,
+                                    .is_final = true,
+                                    .has_size = item->has_size,
+                                    .size = item->size,
+                                    .is_in_ledger_batch = true};
 
-    manifests_forget(e->place.manifests, d);
+    manifests_forget(e->place.manifests, &item->digest);
     int rc = store_remove_now(e->place.store, &removal, &err);
     if (err.code < 0)
         note_failure(e, &err);
-    sum->n_blobs += rc == 0;
-    sum->bytes += size;
-    return rc == -ENOENT ? 0 : rc;
-}
-
-/* Nobody is left who needs it. One that is wanted just now is looked at again by a later run. */
-static void remove_blob(struct evict *e, const struct evict_plan *plan, size_t i,
-                        struct evict_result *sum)
-{
-    struct ledger *l = e->place.ledger;
-    const struct evict_item *item = &plan->items[i];
-    int rc = -EEXIST;
-
-    if (ledger_is_loose(l, item->blob))
-        rc = remove_file(e, &item->digest, sum);
-    if (rc == 0) {
-        ledger_run(l->db, LEDGER_ROOT_GONE, "i", item->blob);
-        ledger_drop_blob(l, item->blob);
+    plan->gone.n_blobs += rc == 0;
+    plan->gone.bytes += size;
+    if (rc == 0 || rc == -ENOENT)
         return;
-    }
-    if (item->is_unlinked)
-        ledger_run(l->db, LEDGER_ROOT_DROP, "iii", item->blob, plan->repo,
-                   (int64_t)kind_of(plan, i));
-    if (rc == -EBUSY)
-        ledger_run(l->db, LEDGER_ROOT_ADD, "iiii", (int64_t)0, item->blob, (int64_t)LINK_LAYER,
-                   (int64_t)1);
-    else if (rc == -EEXIST)
-        ledger_run(l->db, LEDGER_ROOT_DROP, "iii", item->blob, (int64_t)0, (int64_t)LINK_LAYER);
+    item->fate = rc == -EBUSY ? EVICT_BUSY : EVICT_FAILED;
+    plan->is_other = true;
 }
+
+static void remove_plan(void *arg, size_t i_plan)
+{
+    struct removing *r = arg;
+    struct evict_plan *plan = r->batch->plans[i_plan];
+
+    CHECK(plan->n > 0 && plan->n_manifests <= plan->n);
+    for (size_t i = 0; i < plan->n_tags; i++)
+        drop_tag(r->evict, plan, &plan->tags[i]);
+    for (size_t i = 0; plan->repo_name && i < plan->n; i++)
+        drop_link(r->evict, plan, i);
+    for (size_t i = 0; i < plan->n; i++)
+        if (plan->items[i].fate == EVICT_GOES)
+            remove_blob(r->evict, plan, &plan->items[i]);
+}
+
+/* --- all of them ------------------------------------------------------------------------------ */
 
 static void count(enum evict_reason reason, uint64_t n_images, uint64_t n_blobs, uint64_t bytes)
 {
@@ -206,19 +184,14 @@ static void count(enum evict_reason reason, uint64_t n_images, uint64_t n_blobs,
     metric_add(METRICS[reason][2], (int64_t)bytes);
 }
 
-void evict_remove(struct evict *e, struct evict_plan *plan, struct evict_result *sum)
+void evict_remove(struct evict *e, struct evict_batch *batch)
 {
-    struct evict_result before = *sum;
+    struct removing removing = {e, batch};
 
-    CHECK(plan->n > 0 && plan->n_manifests <= plan->n);
-    if (plan->repo_name) {
-        for (size_t i = 0; i < plan->n_manifests; i++)
-            drop_tags(e, plan, &plan->items[i]);
-        drop_links(e, plan, sum);
+    team_run(e->team, batch->n, remove_plan, &removing);
+    for (size_t i = 0; i < batch->n; i++) {
+        struct evict_plan *plan = batch->plans[i];
+        plan->gone.n_images = plan->n_manifests > 0;
+        count(plan->reason, plan->gone.n_images, plan->gone.n_blobs, plan->gone.bytes);
     }
-    for (size_t i = 0; i < plan->n; i++)
-        remove_blob(e, plan, i, sum);
-    sum->n_images += plan->n_manifests > 0;
-    count(e->reason, plan->n_manifests > 0, sum->n_blobs - before.n_blobs,
-          sum->bytes - before.bytes);
 }

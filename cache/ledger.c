@@ -124,12 +124,12 @@ uint64_t ledger_stored_bytes(struct ledger *l)
 
 static void publish_numbers(struct ledger *l)
 {
-    atomic_store(&l->bytes_blobs, l->stored_bytes > 0 ? (uint64_t)l->stored_bytes : 0);
-    atomic_store(&l->bytes_pushed, l->pushed_bytes > 0 ? (uint64_t)l->pushed_bytes : 0);
-    atomic_store(&l->n_blobs_now, l->n_blobs > 0 ? (uint64_t)l->n_blobs : 0);
-    metric_set(METRIC_LEDGER_BLOBS, l->n_blobs);
-    metric_set(METRIC_LEDGER_BYTES, l->stored_bytes);
-    metric_set(METRIC_LEDGER_BYTES_PUSHED, l->pushed_bytes);
+    atomic_store(&l->bytes_blobs, l->sums.stored_bytes > 0 ? (uint64_t)l->sums.stored_bytes : 0);
+    atomic_store(&l->bytes_pushed, l->sums.pushed_bytes > 0 ? (uint64_t)l->sums.pushed_bytes : 0);
+    atomic_store(&l->n_blobs_now, l->sums.n_blobs > 0 ? (uint64_t)l->sums.n_blobs : 0);
+    metric_set(METRIC_LEDGER_BLOBS, l->sums.n_blobs);
+    metric_set(METRIC_LEDGER_BYTES, l->sums.stored_bytes);
+    metric_set(METRIC_LEDGER_BYTES_PUSHED, l->sums.pushed_bytes);
 }
 
 static void read_numbers(struct ledger *l)
@@ -137,9 +137,9 @@ static void read_numbers(struct ledger *l)
     sqlite3_stmt *s = ledger_row(l->db, LEDGER_SUM, "");
 
     if (s) {
-        l->n_blobs = sqlite3_column_int64(s, 0);
-        l->stored_bytes = sqlite3_column_int64(s, 1);
-        l->pushed_bytes = sqlite3_column_int64(s, 2);
+        l->sums.n_blobs = sqlite3_column_int64(s, 0);
+        l->sums.stored_bytes = sqlite3_column_int64(s, 1);
+        l->sums.pushed_bytes = sqlite3_column_int64(s, 2);
     }
     ledger_end(l->db, LEDGER_SUM);
 }
@@ -150,7 +150,7 @@ static void read_pinned(struct ledger *l)
 
     atomic_store(&l->bytes_pinned, (uint64_t)bytes);
     metric_set(METRIC_LEDGER_BYTES_PINNED, bytes);
-    l->are_pins_news = false;
+    l->sums.are_pins_news = false;
 }
 
 /* Whatever lies there counts: of fills that run, and of those that wait to be gone on with. There
@@ -198,8 +198,10 @@ static void note(struct ledger *l, struct ledger_note *n)
         *(l->last ? &l->last->next : &l->first) = n;
         l->last = n;
         l->n_queued++;
-        if (n->kind == NOTE_BLOB)
+        if (n->kind == NOTE_BLOB) {
             atomic_fetch_add(&l->bytes_queued, n->size);
+            atomic_fetch_add(&l->n_new_blobs, 1);
+        }
     } else {
         is_lost = true;
         l->n_lost++;
@@ -274,6 +276,11 @@ void ledger_note_pin(struct ledger *l, struct slice repo, struct slice reference
 {
     if (l)
         note(l, note_new(is_gone ? NOTE_PIN_GONE : NOTE_PIN, repo, reference));
+}
+
+bool ledger_has_new_blobs(struct ledger *l)
+{
+    return l && atomic_load(&l->n_new_blobs) > 0;
 }
 
 void ledger_note_use(struct ledger *l, _Atomic uint32_t *noted, const struct digest *d)
@@ -416,6 +423,7 @@ static void drain_locked(struct ledger *l)
     bool has_lost = l->has_lost;
     l->has_lost = false;
     atomic_store(&l->bytes_queued, 0);
+    atomic_store(&l->n_new_blobs, 0);
     pthread_mutex_unlock(&l->queue_lock);
     atomic_fetch_add(&l->period, 1);
     if (has_lost) {
@@ -463,26 +471,54 @@ int ledger_enter_ready(struct ledger *l, struct error *err)
     return rc < 0 ? rc : -EAGAIN;
 }
 
-int ledger_leave(struct ledger *l, struct error *err)
+/* A failure closes the ledger. */
+static int commit_locked(struct ledger *l, struct error *err)
 {
     struct error why, more;
-    int rc;
 
     CHECK(l->db);
-    if (l->are_pins_news && atomic_load(&l->state) == LEDGER_READY)
+    if (l->sums.are_pins_news && atomic_load(&l->state) == LEDGER_READY)
         read_pinned(l);
-    rc = ledger_db_commit(l->db, &why);
-    if (rc < 0) {
-        log_error(LEDGER_PREFIX, "%s", why.text);
-        close_locked(l, &why);
-        if (is_rotten(rc) && discard(l, &why, &more) == 0)
-            l->retry_at_ms = 0;
-        error_set(err, rc, "%s", why.text);
-    } else {
+    int rc = ledger_db_commit(l->db, &why);
+    if (rc == 0) {
         publish_numbers(l);
+        return 0;
     }
+    log_error(LEDGER_PREFIX, "%s", why.text);
+    close_locked(l, &why);
+    if (is_rotten(rc) && discard(l, &why, &more) == 0)
+        l->retry_at_ms = 0;
+    return error_set(err, rc, "%s", why.text);
+}
+
+int ledger_leave(struct ledger *l, struct error *err)
+{
+    int rc = commit_locked(l, err);
+
     pthread_mutex_unlock(&l->lock);
     return rc;
+}
+
+int ledger_enter_batch(struct ledger *l, struct error *err)
+{
+    int rc = ledger_enter_ready(l, err);
+
+    if (rc < 0)
+        return rc;
+    rc = commit_locked(l, err);
+    if (rc < 0) {
+        pthread_mutex_unlock(&l->lock);
+        return rc;
+    }
+    ledger_db_begin(l->db);
+    l->sums_before = l->sums;
+    return 0;
+}
+
+void ledger_roll_back(struct ledger *l)
+{
+    ledger_db_roll_back(l->db);
+    l->sums = l->sums_before;
 }
 
 int ledger_drain_now(struct ledger *l, struct error *err)
@@ -526,7 +562,7 @@ static void end_walk(struct ledger *l)
     log_info(LEDGER_PREFIX,
              "compared: %" PRIu64 " links, tags and blobs, %" PRIu64 " rows mended; %" PRId64
              " blobs, %" PRId64 " bytes",
-             w->n_walked, w->n_mended, l->n_blobs, l->stored_bytes);
+             w->n_walked, w->n_mended, l->sums.n_blobs, l->sums.stored_bytes);
     ledger_walk_end(w);
     /* Who sees that it is ready sees what the walk has found. */
     publish_numbers(l);
@@ -594,6 +630,8 @@ static void look_at_file(struct ledger *l)
         close_locked(l, &why);
         l->retry_at_ms = 0;
     }
+    if (l->db)
+        ledger_db_keep_room(l->db);
     pthread_mutex_unlock(&l->lock);
 }
 

@@ -91,6 +91,9 @@ int ledger_walk_now(struct ledger *l, bool anew, struct error *err);
 
 void ledger_note_blob(struct ledger *l, const struct digest *d, uint64_t size);
 void ledger_note_blob_gone(struct ledger *l, const struct digest *d);
+/* Blobs were noted that are not in the rows yet. While there are none, who has begun a batch need
+ * not note what he drops from the rows himself. */
+bool ledger_has_new_blobs(struct ledger *l);
 /* What a revision references is read off its blob, when the note is written down. */
 void ledger_note_link(struct ledger *l, enum link_kind kind, struct slice repo,
                       const struct digest *d, const struct origin *origin);

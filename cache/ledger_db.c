@@ -3,6 +3,7 @@
 #include "cache/ledger_db.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,10 @@
 
 #define APPLICATION_ID 0x6d697272 /* "mirr" */
 #define SCHEMA_VERSION 1
+#define PAGE_BYTES 4096                 /* SQLite's default */
+#define LOG_PAGES 4000                  /* of the log, before it is written back at the latest */
+#define ROOM_LEAST ((int64_t)256 << 10) /* set aside for the log */
+#define ROOM_MOST ((int64_t)24 << 20)   /* LOG_PAGES, and what one batch writes */
 
 /*
  * WAL: a reader of another connection (sqlite3 in a shell) never stops the writer. synchronous=OFF:
@@ -27,8 +32,7 @@ static const char SET_UP[] = "PRAGMA journal_mode = WAL;"
                              "PRAGMA synchronous = OFF;"
                              "PRAGMA cache_size = -8192;"
                              "PRAGMA temp_store = FILE;"
-                             "PRAGMA wal_autocheckpoint = 4000;"
-                             "PRAGMA journal_size_limit = 16777216;"
+                             "PRAGMA journal_size_limit = 25165824;"
                              "PRAGMA trusted_schema = OFF;";
 
 static const char SCHEMA[] =
@@ -70,7 +74,8 @@ struct ledger_db {
     dev_t dev;
     ino_t ino;
     bool is_new;
-    int failure; /* SQLite's code of the first since begin */
+    int64_t room; /* bytes that are set aside for the log */
+    int failure;  /* SQLite's code of the first since begin */
     char why[256];
     sqlite3_stmt *statements[LEDGER_SQL_MAX];
 };
@@ -164,6 +169,8 @@ static int set_up(struct ledger_db *db, struct error *err)
         return error_set(err, -EROFS, "ledger %s: cannot be written", db->path);
     if (code == SQLITE_OK)
         code = sqlite3_exec(db->sqlite, SET_UP, NULL, NULL, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_wal_autocheckpoint(db->sqlite, LOG_PAGES);
     if (code != SQLITE_OK)
         return failure_of(db, code, err);
     int rc = judge(db, err);
@@ -193,8 +200,42 @@ int ledger_db_open(const char *path, struct ledger_db **out, struct error *err)
     }
     db->dev = st.st_dev;
     db->ino = st.st_ino;
+    ledger_db_keep_room(db);
     *out = db;
     return 0;
+}
+
+/* Behind the end of the log's file, whose length stays what SQLite has made it. */
+static bool set_aside(const struct ledger_db *db, int64_t room)
+{
+    char *log = xasprintf("%s-wal", db->path);
+    int fd = open(log, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+    CHECK(room >= ROOM_LEAST && room <= ROOM_MOST);
+    bool is_done = fd >= 0 && fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, room) == 0;
+
+    if (fd >= 0)
+        close(fd);
+    free(log);
+    return is_done;
+}
+
+/* A transaction changes each page once, or as many as the page cache holds; the log is written back
+ * when half of the room is used, so that the other half is there for the next one. */
+void ledger_db_keep_room(struct ledger_db *db)
+{
+    struct stat st;
+
+    CHECK(db->sqlite && sqlite3_get_autocommit(db->sqlite));
+    if (stat(db->path, &st) < 0)
+        return;
+    int64_t room = 2 * (int64_t)st.st_size + ROOM_LEAST;
+    room = room < ROOM_MOST ? room : ROOM_MOST;
+    if (room <= db->room || !set_aside(db, room))
+        return;
+    db->room = room;
+    int64_t pages = room / PAGE_BYTES / 2;
+    sqlite3_wal_autocheckpoint(db->sqlite, (int)(pages < LOG_PAGES ? pages : LOG_PAGES));
 }
 
 void ledger_db_close(struct ledger_db **dbp)
@@ -205,7 +246,14 @@ void ledger_db_close(struct ledger_db **dbp)
         return;
     for (size_t i = 0; i < LEDGER_SQL_MAX; i++)
         sqlite3_finalize(db->statements[i]);
+    /* The log's file stays, empty, and its room with it: the disk may be full at the next start.
+     * One that belongs to a file which is not there any more must not stay. */
+    int stays = db->room > 0 && ledger_db_is_there(db);
+    if (stays)
+        sqlite3_file_control(db->sqlite, "main", SQLITE_FCNTL_PERSIST_WAL, &stays);
     CHECK(sqlite3_close(db->sqlite) == SQLITE_OK);
+    if (stays)
+        set_aside(db, db->room);
     free(db->path);
     free(db);
     *dbp = NULL;
@@ -392,6 +440,11 @@ int64_t ledger_value(struct ledger_db *db, enum ledger_sql sql, int64_t none, co
     return value;
 }
 
+bool ledger_has_changed(struct ledger_db *db)
+{
+    return sqlite3_changes(db->sqlite) > 0;
+}
+
 int64_t ledger_new_id(struct ledger_db *db)
 {
     return sqlite3_last_insert_rowid(db->sqlite);
@@ -419,6 +472,14 @@ int ledger_db_commit(struct ledger_db *db, struct error *err)
         ledger_run(db, LEDGER_ROLLBACK, "");
     db->failure = SQLITE_OK;
     return error_set(err, errno_of(code), "ledger %s: %s", db->path, db->why);
+}
+
+void ledger_db_roll_back(struct ledger_db *db)
+{
+    for (size_t i = 0; i < LEDGER_SQL_MAX; i++)
+        ledger_end(db, i);
+    ledger_run(db, LEDGER_ROLLBACK, "");
+    ledger_run(db, LEDGER_BEGIN, "");
 }
 
 void ledger_db_fail(struct ledger_db *db, const struct error *why)

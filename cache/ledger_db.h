@@ -29,6 +29,10 @@ enum ledger_sql {
  * -ENOTSUP: of a newer version; -EROFS: it cannot be written; or another negative errno. */
 int ledger_db_open(const char *path, struct ledger_db **out, struct error *err);
 void ledger_db_close(struct ledger_db **db);
+/* Sets room aside on the disk for what a batch of evictions writes, as the file has grown: when the
+ * disk is full, that batch is what makes room. Without such room, or a filesystem that cannot do
+ * it, nothing happens. */
+void ledger_db_keep_room(struct ledger_db *db);
 /* Made just now: nothing is in it. */
 bool ledger_db_is_new(const struct ledger_db *db);
 /* The file of this path is still the one that is open. */
@@ -42,6 +46,8 @@ void ledger_db_begin(struct ledger_db *db);
 /* 0, or the failure of anything since begin: -EBADMSG when the file is damaged, or another negative
  * errno; then nothing of it happened. */
 int ledger_db_commit(struct ledger_db *db, struct error *err);
+/* Nothing happened since begin, which may be done again. What has failed has failed. */
+void ledger_db_roll_back(struct ledger_db *db);
 /* It has been found damaged: the transaction fails. */
 void ledger_db_fail(struct ledger_db *db, const struct error *why);
 /* Something has failed since begin. */
@@ -58,6 +64,8 @@ void ledger_end(struct ledger_db *db, enum ledger_sql sql);
 /* The first column of the first row, or the default. */
 int64_t ledger_value(struct ledger_db *db, enum ledger_sql sql, int64_t none, const char *kinds,
                      ...);
+/* The last ledger_run changed a row. */
+bool ledger_has_changed(struct ledger_db *db);
 int64_t ledger_new_id(struct ledger_db *db);
 
 /* A digest as the ledger keeps it; false: none that we know. */

@@ -77,6 +77,11 @@ struct ledger_walk {
     struct error why;
 };
 
+struct ledger_sums {
+    int64_t stored_bytes, pushed_bytes, n_blobs;
+    bool are_pins_news;
+};
+
 struct ledger {
     struct layout *layout;
     struct errands *errands;
@@ -88,8 +93,8 @@ struct ledger {
     atomic_bool want_anew;   /* the next walk begins with an empty ledger */
     bool is_unchecked;       /* the file was there when it was opened */
     uint64_t retry_at_ms;    /* closed, or a walk that failed: when to try again */
-    int64_t stored_bytes, pushed_bytes, n_blobs; /* within the present transaction */
-    bool are_pins_news;
+    struct ledger_sums sums; /* within the present transaction */
+    struct ledger_sums sums_before;
 
     /* Any thread, no lock. */
     _Atomic enum ledger_state state;
@@ -100,7 +105,8 @@ struct ledger {
     _Atomic uint64_t looked_at_ms;
     _Atomic uint64_t bytes_blobs, bytes_pushed, bytes_pinned, bytes_filling, bytes_queued;
     _Atomic uint64_t n_blobs_now;
-    _Atomic uint32_t period; /* between two drains; for ledger_note_use */
+    _Atomic unsigned n_new_blobs; /* notes of blobs in the queue */
+    _Atomic uint32_t period;      /* between two drains; for ledger_note_use */
     void (*on_grown)(void *arg);
     void *on_grown_arg;
 
@@ -130,6 +136,10 @@ void ledger_note_pin(struct ledger *l, struct slice repo, struct slice reference
 int ledger_enter(struct ledger *l, struct error *err);
 /* The same, but only when the ledger is READY: -EAGAIN. */
 int ledger_enter_ready(struct ledger *l, struct error *err);
+/* The same as ledger_enter_ready, and what was queued stays written whatever becomes of the rest:
+ * ledger_roll_back takes back all that was done since. */
+int ledger_enter_batch(struct ledger *l, struct error *err);
+void ledger_roll_back(struct ledger *l);
 /* Ends it. A failure closes the ledger, and moves a damaged one away. */
 int ledger_leave(struct ledger *l, struct error *err);
 /* A walk is to begin; why is logged. */
@@ -153,8 +163,10 @@ bool ledger_put_tag(struct ledger *l, int64_t repo, struct slice tag, bool is_pu
 void ledger_put_used(struct ledger *l, const struct digest *d, int64_t at_s);
 void ledger_apply(struct ledger *l, const struct ledger_note *n);
 void ledger_put_pin(struct ledger *l, struct slice repo, struct slice reference);
-/* One that was mirrored, and whose blob is about to be looked at. Leaves its root. */
-void ledger_drop_mirrored(struct ledger *l, enum link_kind kind, int64_t repo, int64_t blob);
+/* One that was mirrored, and whose blob is about to be looked at. Leaves its root. leaves_roots:
+ * what a revision references may stand for itself from now on. */
+void ledger_drop_mirrored(struct ledger *l, enum link_kind kind, int64_t repo, int64_t blob,
+                          bool leaves_roots);
 /* Reads what this manifest references off its blob. 0; -ENOENT; -EBADMSG: damaged, here or moved
  * aside; … */
 int ledger_read_manifest(struct ledger *l, int64_t blob, const struct digest *d, bool is_pushed);
@@ -165,6 +177,15 @@ bool ledger_is_held(struct ledger *l, int64_t blob, int64_t repo);
 bool ledger_is_pinned(struct ledger *l, int64_t blob, int64_t repo);
 /* No link, and no manifest that counts, needs it. */
 bool ledger_is_loose(struct ledger *l, int64_t blob);
+/* The same, with what it takes to drop it. */
+struct ledger_look {
+    bool is_loose, has_size, has_root;
+    bool is_read; /* what it references may be in ref */
+    uint64_t size;
+};
+void ledger_look(struct ledger *l, int64_t blob, struct ledger_look *out);
+/* ledger_drop_blob for one that was found loose, and has not been linked since. */
+void ledger_drop_loose(struct ledger *l, int64_t blob, const struct ledger_look *look);
 
 /* --- ledger_walk.c ---------------------------------------------------------------------------- */
 

@@ -18,7 +18,7 @@
 #define SCAN_DEPTH_MAX 512
 #define MANIFEST_MAX_BYTES ((uint64_t)64 << 20)
 
-/* Columns of BLOB_FIND, BLOB_GET and BLOB_LOOK; the last two of BLOB_LOOK only. */
+/* Columns of BLOB_FIND, BLOB_GET and BLOB_LOOK; the last three of BLOB_LOOK only. */
 enum {
     COLUMN_ID,
     COLUMN_SIZE,
@@ -26,12 +26,13 @@ enum {
     COLUMN_PUSHED,
     COLUMN_READ,
     COLUMN_LINKED,
-    COLUMN_REFERENCED
+    COLUMN_REFERENCED,
+    COLUMN_ROOT
 };
 
 struct blob_row {
     bool has_size, is_pushed;
-    bool is_linked, is_referenced; /* of look_at only */
+    bool is_linked, is_referenced, has_root; /* of look_at only */
     int64_t size, used;
     int read;
 };
@@ -96,6 +97,7 @@ static struct blob_row read_row(struct ledger *l, enum ledger_sql sql, int64_t b
     if (s && sql == LEDGER_BLOB_LOOK) {
         row.is_linked = sqlite3_column_int(s, COLUMN_LINKED) != 0;
         row.is_referenced = sqlite3_column_int(s, COLUMN_REFERENCED) != 0;
+        row.has_root = sqlite3_column_int(s, COLUMN_ROOT) != 0;
     }
     ledger_end(l->db, sql);
     return row;
@@ -126,15 +128,19 @@ static void ids_add(struct ids *list, int64_t id)
     list->ids[list->n++] = id;
 }
 
-static struct ids references_of(struct ledger *l, int64_t manifest)
+static struct ids list_of(struct ledger *l, enum ledger_sql sql, int64_t manifest)
 {
     struct ids list = {0};
 
-    for (sqlite3_stmt *s = ledger_row(l->db, LEDGER_REF_LIST, "i", manifest); s;
-         s = ledger_next(l->db, LEDGER_REF_LIST))
+    for (sqlite3_stmt *s = ledger_row(l->db, sql, "i", manifest); s; s = ledger_next(l->db, sql))
         ids_add(&list, sqlite3_column_int64(s, 0));
-    ledger_end(l->db, LEDGER_REF_LIST);
+    ledger_end(l->db, sql);
     return list;
+}
+
+static struct ids references_of(struct ledger *l, int64_t manifest)
+{
+    return list_of(l, LEDGER_REF_LIST, manifest);
 }
 
 /* --- pushed or not ---------------------------------------------------------------------------- */
@@ -143,7 +149,7 @@ static void set_pushed(struct ledger *l, int64_t blob, const struct blob_row *ro
 {
     ledger_run(l->db, LEDGER_BLOB_SET_PUSHED, "ii", blob, (int64_t)is_pushed);
     if (row->has_size)
-        l->pushed_bytes += is_pushed ? row->size : -row->size;
+        l->sums.pushed_bytes += is_pushed ? row->size : -row->size;
 }
 
 /* It, and all that it references. */
@@ -193,10 +199,10 @@ static void put_size(struct ledger *l, int64_t blob, const struct blob_row *row,
     if (row->has_size && row->size == (int64_t)size)
         return;
     ledger_run(l->db, LEDGER_BLOB_SET_SIZE, "iii", blob, (int64_t)size, at_s);
-    l->n_blobs += !row->has_size;
-    l->stored_bytes += (int64_t)size - row->size;
+    l->sums.n_blobs += !row->has_size;
+    l->sums.stored_bytes += (int64_t)size - row->size;
     if (row->is_pushed)
-        l->pushed_bytes += (int64_t)size - row->size;
+        l->sums.pushed_bytes += (int64_t)size - row->size;
 }
 
 void ledger_put_blob(struct ledger *l, const struct digest *d, uint64_t size, int64_t at_s)
@@ -235,28 +241,46 @@ static void count_gone(struct ledger *l, const struct blob_row *row)
 {
     if (!row->has_size)
         return;
-    l->n_blobs--;
-    l->stored_bytes -= row->size;
+    l->sums.n_blobs--;
+    l->sums.stored_bytes -= row->size;
     if (row->is_pushed)
-        l->pushed_bytes -= row->size;
+        l->sums.pushed_bytes -= row->size;
 }
 
 void ledger_drop_blob(struct ledger *l, int64_t blob)
 {
-    /* Most are layers that nothing holds any more: their row goes, and that is all. */
-    sqlite3_stmt *s = ledger_row(l->db, LEDGER_BLOB_DROP, "i", blob);
-    bool has_gone = s != NULL;
-    struct blob_row row = row_in(s);
+    struct blob_row row = row_of(l, blob);
 
-    ledger_end(l->db, LEDGER_BLOB_DROP);
-    if (!has_gone)
-        row = row_of(l, blob);
     count_gone(l, &row);
-    if (has_gone)
+    /* Most are layers that nothing holds any more: their row goes, and that is all. */
+    ledger_run(l->db, LEDGER_BLOB_DROP, "i", blob);
+    if (ledger_has_changed(l->db))
         return;
     if (row.has_size)
         ledger_run(l->db, LEDGER_BLOB_NO_SIZE, "i", blob);
     forget_references(l, blob);
+}
+
+/* Nothing links it, so what it references does not count any more. */
+void ledger_drop_loose(struct ledger *l, int64_t blob, const struct ledger_look *look)
+{
+    struct blob_row row = {.has_size = look->has_size, .size = (int64_t)look->size};
+    struct ids bare = {0};
+
+    CHECK(look->is_loose && blob != 0);
+    count_gone(l, &row);
+    if (look->is_read) {
+        bare = list_of(l, LEDGER_REF_BARE, blob);
+        ledger_run(l->db, LEDGER_REF_DROP, "i", blob);
+    }
+    ledger_run(l->db, LEDGER_BLOB_DROP, "i", blob);
+    if (!ledger_has_changed(l->db)) {
+        ledger_run(l->db, LEDGER_BLOB_NO_SIZE, "i", blob);
+        ledger_run(l->db, LEDGER_BLOB_SET_READ, "ii", blob, (int64_t)0);
+    }
+    for (size_t i = 0; i < bare.n; i++)
+        ledger_run(l->db, LEDGER_BLOB_TIDY, "i", bare.ids[i]);
+    free(bare.ids);
 }
 
 /* What is linked is usually here; if nobody has noted its size, the storage says it. */
@@ -371,16 +395,28 @@ bool ledger_is_pinned(struct ledger *l, int64_t blob, int64_t repo)
            ledger_value(l->db, LEDGER_PIN_OF, 0, "ii", blob, repo) != 0;
 }
 
-bool ledger_is_loose(struct ledger *l, int64_t blob)
+void ledger_look(struct ledger *l, int64_t blob, struct ledger_look *out)
 {
     struct blob_row row = look_at(l, blob);
 
+    *out = (struct ledger_look){.has_size = row.has_size,
+                                .size = row.size > 0 ? (uint64_t)row.size : 0,
+                                .is_read = row.read != 0,
+                                .has_root = row.has_root};
     if (row.is_pushed || row.is_linked)
-        return false;
+        return;
     /* The recursion costs ten times as much as the look whether it is needed. */
     bool is_referenced =
         row.is_referenced && ledger_value(l->db, LEDGER_REF_ALIVE, 0, "i", blob) != 0;
-    return !is_referenced && !ledger_db_has_failed(l->db);
+    out->is_loose = !is_referenced && !ledger_db_has_failed(l->db);
+}
+
+bool ledger_is_loose(struct ledger *l, int64_t blob)
+{
+    struct ledger_look look;
+
+    ledger_look(l, blob, &look);
+    return look.is_loose;
 }
 
 /* --- links ------------------------------------------------------------------------------------ */
@@ -449,11 +485,12 @@ void ledger_drop_link(struct ledger *l, enum link_kind kind, int64_t repo, int64
     forget_references(l, blob);
 }
 
-void ledger_drop_mirrored(struct ledger *l, enum link_kind kind, int64_t repo, int64_t blob)
+void ledger_drop_mirrored(struct ledger *l, enum link_kind kind, int64_t repo, int64_t blob,
+                          bool leaves_roots)
 {
     CHECK(kind < LINK_KIND_MAX && repo != 0);
     ledger_run(l->db, LEDGER_LINK_DROP, "iii", blob, (int64_t)kind, repo);
-    if (kind == LINK_REVISION)
+    if (kind == LINK_REVISION && leaves_roots)
         uncover_references(l, blob, repo);
 }
 
@@ -473,7 +510,7 @@ bool ledger_put_tag(struct ledger *l, int64_t repo, struct slice tag, bool is_pu
         ledger_run(l->db, LEDGER_TAG_PUT, "isii", repo, tag, (int64_t)is_pushed, blob);
     else
         ledger_run(l->db, LEDGER_TAG_DROP, "isi", repo, tag, (int64_t)is_pushed);
-    l->are_pins_news = true;
+    l->sums.are_pins_news = true;
     if (known != 0)
         ledger_run(l->db, LEDGER_BLOB_TIDY, "i", known);
     return true;
@@ -500,7 +537,7 @@ void ledger_put_pin(struct ledger *l, struct slice repo_name, struct slice refer
     int64_t blob = digest_parse(reference, &d) ? ledger_blob(l, &d, clock_wall_s(), true) : 0;
 
     ledger_run(l->db, LEDGER_PIN_ADD, "isi", repo, reference, blob);
-    l->are_pins_news = true;
+    l->sums.are_pins_news = true;
 }
 
 static void apply_tag(struct ledger *l, const struct ledger_note *n, struct slice repo_name,
@@ -552,7 +589,7 @@ void ledger_apply(struct ledger *l, const struct ledger_note *n)
         break;
     case NOTE_PIN_GONE:
         ledger_run(l->db, LEDGER_PIN_DROP, "is", ledger_repo(l, repo, true), name);
-        l->are_pins_news = true;
+        l->sums.are_pins_news = true;
         break;
     default:
         CHECK(!"a kind of note");

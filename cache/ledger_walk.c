@@ -89,7 +89,7 @@ static bool check_turn(struct ledger *l)
     ledger_run(l->db, LEDGER_PIN_CLEAR, "");
     if (pins_list_now(l->pins, put_pin, l, &err) < 0)
         fail(&l->walk, &err);
-    l->are_pins_news = true;
+    l->sums.are_pins_news = true;
     return false;
 }
 
@@ -105,7 +105,7 @@ static void note_mended(struct ledger *l, bool is_mended)
 static void see_blob(struct ledger *l, const char *name)
 {
     struct ledger_walk *w = &l->walk;
-    int64_t before = l->stored_bytes, n_before = l->n_blobs;
+    int64_t before = l->sums.stored_bytes, n_before = l->sums.n_blobs;
     struct digest d;
     struct stat st;
 
@@ -115,7 +115,7 @@ static void see_blob(struct ledger *l, const char *name)
     if (stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
         ledger_put_blob(l, &d, (uint64_t)st.st_size, (int64_t)st.st_mtime);
         w->n_blobs++;
-        note_mended(l, before != l->stored_bytes || n_before != l->n_blobs);
+        note_mended(l, before != l->sums.stored_bytes || n_before != l->sums.n_blobs);
     }
     free(path);
 }
@@ -308,7 +308,7 @@ static bool rows_blob_turn(struct ledger *l)
     struct row rows[ROWS_AT_ONCE];
     size_t n = 0;
 
-    if (are_as_many(l, l->n_blobs, l->walk.n_blobs))
+    if (are_as_many(l, l->sums.n_blobs, l->walk.n_blobs))
         return false;
     for (sqlite3_stmt *s =
              ledger_row(l->db, LEDGER_ROWS_BLOB, "ii", l->walk.after_a, (int64_t)ROWS_AT_ONCE);

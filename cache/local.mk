@@ -10,6 +10,7 @@ cache_libcache_a_SOURCES = \
 	cache/evict.c cache/evict.h cache/evict_private.h \
 	cache/evict_choose.c \
 	cache/evict_remove.c \
+	cache/evict_rows.c \
 	cache/fill.c cache/fill.h cache/fill_private.h \
 	cache/fill_file.c cache/fill_file.h \
 	cache/fill_hash.c \
@@ -60,6 +61,7 @@ cache_libcache_a_SOURCES = \
 	cache/scrub_links.c \
 	cache/scrub_list.c cache/scrub_list.h \
 	cache/scrub_state.c cache/scrub_state.h \
+	cache/scrub_tags.c \
 	cache/scrub_verify.c \
 	cache/segments.c cache/segments.h \
 	cache/store.c cache/store.h cache/store_private.h \
@@ -67,11 +69,13 @@ cache_libcache_a_SOURCES = \
 	cache/store_remove.c \
 	cache/sweep.c \
 	cache/tag.c cache/tag.h \
+	cache/tag_check.c cache/tag_check.h \
 	cache/tag_file.c cache/tag_file.h \
 	cache/tag_front.c cache/tag_front.h \
 	cache/tag_private.h \
 	cache/tag_share.c \
 	cache/tag_write.c \
+	cache/team.c cache/team.h \
 	cache/upload.c cache/upload.h cache/upload_private.h \
 	cache/upload_file.c cache/upload_file.h \
 	cache/upload_id.c \

@@ -33,10 +33,10 @@
 #define LOGGED_MAX 20
 #define BAD_TOLD_MAX 100
 
-enum scrub_phase { SCRUB_IDLE, SCRUB_BLOBS, SCRUB_WALK, SCRUB_PHASE_MAX };
+enum scrub_phase { SCRUB_IDLE, SCRUB_BLOBS, SCRUB_WALK, SCRUB_TAGS, SCRUB_PHASE_MAX };
 
 static const char *const PHASES[] = {
-    [SCRUB_IDLE] = "idle", [SCRUB_BLOBS] = "blobs", [SCRUB_WALK] = "links"};
+    [SCRUB_IDLE] = "idle", [SCRUB_BLOBS] = "blobs", [SCRUB_WALK] = "links", [SCRUB_TAGS] = "tags"};
 _Static_assert(sizeof(PHASES) / sizeof(PHASES[0]) == SCRUB_PHASE_MAX, "one row per phase");
 
 struct scrub {
@@ -58,9 +58,12 @@ struct scrub {
     unsigned n_logged;
     struct scrub_suspects suspects;
     struct scrub_links *links; /* of a walk */
+    struct scrub_tags *tags;   /* the same */
     char last[DIGEST_TEXT_SIZE];
     struct strbuf bad; /* digests of what was pushed and is damaged, as JSON */
     unsigned n_bad;
+    struct strbuf bad_tags; /* the same of tags */
+    unsigned n_bad_tags;
     int64_t next_at_s; /* 0: not by itself */
     uint64_t saved_at_ms;
     pthread_mutex_t lock; /* guards what follows */
@@ -70,6 +73,7 @@ struct scrub {
     size_t n_asked;
     struct scrub_report report; /* as of the last turn */
     char *bad_text;             /* as of the last walk; may be NULL */
+    char *bad_tags_text;        /* the same */
 };
 
 /* --- telling ---------------------------------------------------------------------------------- */
@@ -96,6 +100,16 @@ static void note_bad(struct scrub *s, const char *digest)
         strbuf_addf(&s->bad, "%s\"%s\"", s->bad.len > 0 ? "," : "", digest);
 }
 
+static void note_bad_tag(struct scrub *s, const char *detail)
+{
+    if (s->n_bad_tags++ >= BAD_TOLD_MAX)
+        return;
+    strbuf_addf(&s->bad_tags, "%s\"", s->bad_tags.len > 0 ? "," : "");
+    strbuf_add_json(&s->bad_tags, slice_of(detail));
+    strbuf_add_char(&s->bad_tags, '"');
+    log_error(PREFIX, "%s; it was pushed, or may have been: push it again", detail);
+}
+
 /* Of what may be wrong with every file of a disk only the first are logged. */
 static void on_news(void *arg, enum scrub_news news, const struct digest *d, const char *detail)
 {
@@ -113,6 +127,10 @@ static void on_news(void *arg, enum scrub_news news, const struct digest *d, con
                 digest, detail, layout_damaged_folder(s->place.layout));
         return;
     }
+    if (news == SCRUB_NEWS_BAD_TAG) {
+        note_bad_tag(s, detail);
+        return;
+    }
     if (s->n_logged++ >= LOGGED_MAX)
         return;
     if (news == SCRUB_NEWS_DAMAGED)
@@ -124,7 +142,9 @@ static void on_news(void *arg, enum scrub_news news, const struct digest *d, con
     else if (news == SCRUB_NEWS_UNREADABLE)
         log_warning(PREFIX, "%s", detail);
     else if (news == SCRUB_NEWS_LINK)
-        log_warning(PREFIX, "damaged link of %s in %s written again", digest, detail);
+        log_warning(PREFIX, "damaged link of %s written again: %s", digest, detail);
+    else if (news == SCRUB_NEWS_TAG_REMOVED)
+        log_warning(PREFIX, "%s; it was mirrored, and was removed", detail);
     else
         log_warning(PREFIX, "%s is linked in %s and not here", digest, detail);
 }
@@ -146,6 +166,7 @@ struct scrub *scrub_new(const struct scrub_place *place)
 static void leave_walk(struct scrub *s)
 {
     scrub_links_free(&s->links);
+    scrub_tags_free(&s->tags);
     scrub_suspects_fini(&s->suspects);
 }
 
@@ -159,8 +180,10 @@ void scrub_free(struct scrub **ss)
     scrub_check_free(&s->check);
     scrub_list_free(&s->list);
     strbuf_fini(&s->bad);
+    strbuf_fini(&s->bad_tags);
     pthread_mutex_destroy(&s->lock);
     free(s->bad_text);
+    free(s->bad_tags_text);
     free(s->buffer);
     free(s);
     *ss = NULL;
@@ -216,15 +239,17 @@ static void go_to(struct scrub *s, enum scrub_phase phase)
     metric_set(METRIC_SCRUB_RUNNING, phase != SCRUB_IDLE);
 }
 
-/* While links are walked the number of pushed ones is being counted anew. */
+/* While links or tags are walked the number of pushed ones is being counted anew. */
 static void publish(struct scrub *s)
 {
     pthread_mutex_lock(&s->lock);
-    uint64_t n_bad = s->report.n_bad_pushed;
+    uint64_t n_bad = s->report.n_bad_pushed, n_bad_tags = s->report.n_bad_tags;
     s->report = s->desk.report;
     s->report.is_running = s->phase != SCRUB_IDLE;
     if (s->phase == SCRUB_WALK)
         s->report.n_bad_pushed = n_bad;
+    if (s->phase == SCRUB_TAGS)
+        s->report.n_bad_tags = n_bad_tags;
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -276,8 +301,9 @@ static void begin_pass(struct scrub *s)
     s->n_logged = 0;
     scrub_list_free(&s->list);
     s->list = scrub_list_new(s->place.layout, NULL);
-    uint64_t n_bad = s->desk.report.n_bad_pushed;
-    s->desk.report = (struct scrub_report){.started_at_s = clock_wall_s(), .n_bad_pushed = n_bad};
+    s->desk.report = (struct scrub_report){.started_at_s = clock_wall_s(),
+                                           .n_bad_pushed = s->desk.report.n_bad_pushed,
+                                           .n_bad_tags = s->desk.report.n_bad_tags};
     if (s->phase == SCRUB_IDLE)
         go_to(s, SCRUB_BLOBS);
 }
@@ -299,7 +325,7 @@ static void end_pass(struct scrub *s)
     struct scrub_report *r = &s->desk.report;
     struct scrub_settings settings = settings_of(s);
 
-    CHECK(s->is_pass && !s->list && !s->links);
+    CHECK(s->is_pass && !s->list && !s->links && !s->tags);
     s->is_pass = false;
     s->has_after = false;
     r->is_complete = true;
@@ -309,9 +335,10 @@ static void end_pass(struct scrub *s)
     log_info(PREFIX,
              "complete: %" PRIu64 " blobs (%" PRIu64 " bytes), %" PRIu64 " damaged, %" PRIu64
              " removed, %" PRIu64 " pushed ones damaged, %" PRIu64 " links repaired, %" PRIu64
-             " missing, %" PRIu64 " not readable",
+             " missing, %" PRIu64 " tags removed, %" PRIu64 " pushed ones damaged, %" PRIu64
+             " not readable",
              r->n_blobs, r->bytes, r->n_damaged, r->n_removed, r->n_bad_pushed, r->n_links_repaired,
-             r->n_missing, r->n_unreadable);
+             r->n_missing, r->n_tags_removed, r->n_bad_tags, r->n_unreadable);
 }
 
 /* --- blobs ------------------------------------------------------------------------------------ */
@@ -430,18 +457,50 @@ static bool begin_walk(struct scrub *s, bool is_first)
     return true;
 }
 
-/* All that lies aside was judged. */
+/* The text that others see becomes this one. */
+static void show(char **shown, const struct strbuf *text)
+{
+    free(*shown);
+    *shown = text->len > 0 ? xmemdup0(text->ptr, text->len) : NULL;
+}
+
+static void raise_alarm(struct scrub *s)
+{
+    const struct scrub_report *r = &s->desk.report;
+
+    metric_set(METRIC_SCRUB_BAD_PUSHED, (int64_t)(r->n_bad_pushed + r->n_bad_tags));
+    pthread_mutex_lock(&s->lock);
+    show(&s->bad_text, &s->bad);
+    show(&s->bad_tags_text, &s->bad_tags);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* All that lies aside was judged; at the end of a pass the tags follow. */
 static void end_walk(struct scrub *s)
 {
+    CHECK(s->phase == SCRUB_WALK);
     leave_walk(s);
-    metric_set(METRIC_SCRUB_BAD_PUSHED, (int64_t)s->desk.report.n_bad_pushed);
-    pthread_mutex_lock(&s->lock);
-    free(s->bad_text);
-    s->bad_text = s->bad.len > 0 ? xmemdup0(s->bad.ptr, s->bad.len) : NULL;
-    pthread_mutex_unlock(&s->lock);
-    if (s->is_pass && !s->list)
-        end_pass(s);
-    go_to(s, s->is_pass ? SCRUB_BLOBS : SCRUB_IDLE);
+    raise_alarm(s);
+    if (!s->is_pass || s->list) {
+        go_to(s, s->is_pass ? SCRUB_BLOBS : SCRUB_IDLE);
+        return;
+    }
+    s->desk.report.n_bad_tags = 0;
+    strbuf_clear(&s->bad_tags);
+    s->n_bad_tags = 0;
+    s->tags = scrub_tags_new(&s->place);
+    go_to(s, SCRUB_TAGS);
+}
+
+static void walk_tags(struct scrub *s)
+{
+    CHECK(s->tags);
+    if (scrub_tags_turn(s->tags, &s->desk, LINKS_AT_ONCE))
+        return;
+    leave_walk(s);
+    raise_alarm(s);
+    end_pass(s);
+    go_to(s, SCRUB_IDLE);
 }
 
 static void start_walk(struct scrub *s)
@@ -477,8 +536,11 @@ static uint64_t step(struct scrub *s)
     uint64_t n = 0;
 
     CHECK(s->phase != SCRUB_IDLE);
-    if (s->phase == SCRUB_WALK) {
-        walk(s);
+    if (s->phase == SCRUB_WALK || s->phase == SCRUB_TAGS) {
+        if (s->phase == SCRUB_WALK)
+            walk(s);
+        else
+            walk_tags(s);
         return LINKS_AT_ONCE * LOOK_BYTES;
     }
     if (!s->check && !next_check(s)) {
@@ -496,7 +558,7 @@ static uint64_t step(struct scrub *s)
 /* Whether there is anything to be done. */
 static bool wake(struct scrub *s, const struct scrub_settings *settings)
 {
-    bool can_begin = !s->is_pass && s->phase != SCRUB_WALK;
+    bool can_begin = !s->is_pass && s->phase != SCRUB_WALK && s->phase != SCRUB_TAGS;
 
     pthread_mutex_lock(&s->lock);
     bool wants_pass = s->wants_pass;
@@ -559,6 +621,7 @@ void scrub_print_json(struct scrub *s, struct strbuf *out)
     pthread_mutex_lock(&s->lock);
     struct scrub_report r = s->report;
     char *bad = s->bad_text ? xstrdup(s->bad_text) : NULL;
+    char *bad_tags = s->bad_tags_text ? xstrdup(s->bad_tags_text) : NULL;
     pthread_mutex_unlock(&s->lock);
     const struct {
         const char *name;
@@ -575,6 +638,9 @@ void scrub_print_json(struct scrub *s, struct strbuf *out)
         {"links_repaired", r.n_links_repaired},
         {"missing", r.n_missing},
         {"damaged_pushed", r.n_bad_pushed},
+        {"tags", r.n_tags},
+        {"tags_removed", r.n_tags_removed},
+        {"damaged_tags", r.n_bad_tags},
     };
     strbuf_addf(out,
                 "{\"running\":%s,\"complete\":%s,\"started_at\":%" PRId64 ",\"ended_at\":%" PRId64,
@@ -582,9 +648,11 @@ void scrub_print_json(struct scrub *s, struct strbuf *out)
                 r.ended_at_s);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         strbuf_addf(out, ",\"%s\":%" PRIu64, rows[i].name, rows[i].value);
-    strbuf_addf(out, ",\"pushed\":[%s],\"problem\":\"", bad ? bad : "");
+    strbuf_addf(out, ",\"pushed\":[%s],\"pushed_tags\":[%s],\"problem\":\"", bad ? bad : "",
+                bad_tags ? bad_tags : "");
     strbuf_add_json(out, slice_of(r.problem));
     strbuf_add_str(out, "\"}");
+    free(bad_tags);
     free(bad);
 }
 

@@ -3,7 +3,7 @@
  * its digest any more leaves its final name at once (to _mirrord/damaged), so that it is never
  * served again; then the links in the storage decide what it was. Mirrored: it goes, and is fetched
  * again. Pushed: it stays aside for the operator, who is told by a gauge, the log and GET /scrub,
- * until the blob is back. At its end a pass looks at all links. Why: docs/design/scrub.md.
+ * until the blob is back. At its end a pass looks at all links and tags. Why: docs/design/scrub.md.
  *
  * Whoever drives it (mirrord/scrubber.h) calls scrub_turn on the pool, one at a time, and lets as
  * much time pass between two as it says: so a pass reads no more than the rate allows. Where it is
@@ -44,7 +44,9 @@ struct scrub_report {
     uint64_t n_links, n_links_repaired;
     uint64_t n_missing;    /* manifests, and pushed blobs, that are linked and not here */
     uint64_t n_bad_pushed; /* damaged ones that were pushed and are not back */
-    char problem[256];     /* the last thing that could not be looked at, or "" */
+    uint64_t n_tags, n_tags_removed;
+    uint64_t n_bad_tags; /* pushed ones that are damaged, as of the last pass that saw them all */
+    char problem[256];   /* the last thing that could not be looked at, or "" */
 };
 
 /* What a pass tells about one thing. */
@@ -54,11 +56,13 @@ enum scrub_news {
     SCRUB_NEWS_BAD_PUSHED, /* a damaged one that was pushed, or may have been: it is kept aside */
     SCRUB_NEWS_HEALED,     /* its right bytes are here again */
     SCRUB_NEWS_UNREADABLE,
-    SCRUB_NEWS_LINK, /* a link file that did not say what its name says */
+    SCRUB_NEWS_LINK, /* a link file that did not say what it should, or a tag's record */
     SCRUB_NEWS_MISSING,
+    SCRUB_NEWS_TAG_REMOVED, /* a damaged one that was mirrored; here and below no digest is told */
+    SCRUB_NEWS_BAD_TAG,     /* one that was pushed, or may have been: it stays as it is */
     SCRUB_NEWS_MAX
 };
-/* The detail is a text: why, or which repository. On the thread of the turn. */
+/* The detail is a text: why, or which repository or tag. On the thread of the turn. */
 typedef void (*scrub_tell_fn)(void *arg, enum scrub_news news, const struct digest *d,
                               const char *detail);
 

@@ -1,6 +1,7 @@
 /*
  * What the files of the scrub share: the place it works on, what it has found, moving that away,
- * and the walk over the links that decides about it. One thread at a time; blocking.
+ * and the walks over the links, which decide about it, and the tags. One thread at a time;
+ * blocking.
  */
 #ifndef CACHE_SCRUB_PRIVATE_H
 #define CACHE_SCRUB_PRIVATE_H
@@ -13,6 +14,7 @@
 struct manifests;
 struct storage_lock;
 struct store;
+struct tags;
 struct vouches;
 
 /* Dry, it has the layout only. What it points to outlives the scrub. */
@@ -21,6 +23,7 @@ struct scrub_place {
     struct store *store;
     struct vouches *vouches;
     struct manifests *manifests;
+    struct tags *tags;
     struct storage_lock *lock; /* NULL: not to be had; only scrub_verify wants it */
     bool is_dry;
 };
@@ -89,5 +92,14 @@ void scrub_links_free(struct scrub_links **w);
 bool scrub_links_turn(struct scrub_links *w, struct scrub_desk *desk, unsigned n);
 /* Something that may tell whose a blob is could not be read. */
 bool scrub_links_is_unknown(const struct scrub_links *w);
+
+/* --- the tags (scrub_tags.c) ------------------------------------------------------------------ */
+
+struct scrub_tags;
+
+struct scrub_tags *scrub_tags_new(const struct scrub_place *place);
+void scrub_tags_free(struct scrub_tags **w);
+/* Looks at n tags. False at the end. */
+bool scrub_tags_turn(struct scrub_tags *w, struct scrub_desk *desk, unsigned n);
 
 #endif

@@ -30,6 +30,9 @@ static const struct row {
     {"links_repaired", offsetof(struct scrub_report, n_links_repaired)},
     {"missing", offsetof(struct scrub_report, n_missing)},
     {"damaged_pushed", offsetof(struct scrub_report, n_bad_pushed)},
+    {"tags", offsetof(struct scrub_report, n_tags)},
+    {"tags_removed", offsetof(struct scrub_report, n_tags_removed)},
+    {"damaged_tags", offsetof(struct scrub_report, n_bad_tags)},
 };
 #define N_ROWS (sizeof(ROWS) / sizeof(ROWS[0]))
 

@@ -174,6 +174,15 @@ static void judge_all(struct verify *v)
     v->found = (struct scrub_suspects){0};
 }
 
+static void check_tags(struct verify *v)
+{
+    struct scrub_tags *w = scrub_tags_new(&v->place);
+
+    while (scrub_tags_turn(w, &v->desk, LINKS_AT_ONCE))
+        continue;
+    scrub_tags_free(&w);
+}
+
 static int be_alone(const struct scrub_place *place, struct error *err)
 {
     if (!place->lock)
@@ -201,6 +210,7 @@ int scrub_verify(struct scrub *s, const char *storage_path, const struct scrub_v
         v.desk.report.started_at_s = clock_wall_s();
         check_all(&v);
         judge_all(&v);
+        check_tags(&v);
         v.desk.report.ended_at_s = clock_wall_s();
         v.desk.report.is_complete = true;
         pthread_mutex_destroy(&v.lock);

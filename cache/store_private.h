@@ -31,6 +31,11 @@ struct store_removal {
     /* Asked once, and a small file is not moved first: who was told of it without the lock has an
      * ordinary miss. */
     bool is_final;
+    /* The ledger says so; then nobody looks at the file, and may_go gets no stat. */
+    bool has_size;
+    uint64_t size;
+    /* Who asks holds the ledger's lock and drops its row himself. */
+    bool is_in_ledger_batch;
 };
 /* Pool threads. 0: it is gone (also when *err says that its bytes still take room for a while);
  * -EBUSY: it may not go; -ENOENT; or another negative errno. err->code is 0 when nothing failed. */

@@ -42,15 +42,18 @@ static bool take_back(const struct store_removal *r, const struct stat *st, cons
     return true;
 }
 
-/* 0; or a negative errno. */
-static int unlink_locked(struct store *s, const struct store_removal *r, const char *path,
-                         struct error *err)
+/* It is there: *size says how large. May it go? */
+static int look_locked(const struct store_removal *r, const char *path, struct stat *st,
+                       uint64_t *size, struct error *err)
 {
-    if (unlink(path) < 0)
-        return error_sys(err, -errno, "remove %s", path);
-    store_forget(s, r->digest);
-    store_remove_folder_locked(path);
-    return 0;
+    *size = r->size;
+    if (r->has_size)
+        return r->may_go(r->arg, r->digest, NULL) ? 0 : -EBUSY;
+    if (stat(path, st) < 0)
+        return errno == ENOENT || errno == ENOTDIR ? -ENOENT
+                                                   : error_sys(err, -errno, "look at %s", path);
+    *size = (uint64_t)st->st_size;
+    return r->may_go(r->arg, r->digest, st) ? 0 : -EBUSY;
 }
 
 /* The file only gets another name here, since unlinking a large one takes its time. 1: it was a
@@ -59,27 +62,23 @@ static int move_away_locked(struct store *s, const struct store_removal *r, cons
                             const char *away, struct error *err)
 {
     struct stat st;
+    uint64_t size;
 
-    if (stat(path, &st) < 0)
-        return errno == ENOENT || errno == ENOTDIR ? -ENOENT
-                                                   : error_sys(err, -errno, "look at %s", path);
-    if (!r->may_go(r->arg, r->digest, &st))
-        return -EBUSY;
     *r->size_out = 0;
-    if (r->is_final && st.st_size <= SMALL_BYTES) {
-        int rc = unlink_locked(s, r, path, err);
-        if (rc == 0)
-            *r->size_out = (uint64_t)st.st_size;
-        return rc == 0 ? 1 : rc;
-    }
-    if (rename(path, away) < 0)
-        return error_sys(err, -errno, "move away %s", path);
+    int rc = look_locked(r, path, &st, &size, err);
+    if (rc < 0)
+        return rc;
+    bool is_small = r->is_final && size <= SMALL_BYTES;
+    if ((is_small ? unlink(path) : rename(path, away)) < 0)
+        return errno == ENOENT || errno == ENOTDIR
+                   ? -ENOENT
+                   : error_sys(err, -errno, "%s %s", is_small ? "remove" : "move away", path);
     store_forget(s, r->digest);
     if (!r->is_final && take_back(r, &st, away, path, err))
         return -EBUSY;
     store_remove_folder_locked(path);
-    *r->size_out = (uint64_t)st.st_size;
-    return 0;
+    *r->size_out = size;
+    return is_small ? 1 : 0;
 }
 
 int store_remove_now(struct store *s, const struct store_removal *r, struct error *err)
@@ -89,11 +88,12 @@ int store_remove_now(struct store *s, const struct store_removal *r, struct erro
     char *away = layout_tmp_file(l);
 
     CHECK(r->digest && r->may_go && r->size_out && !worker_current());
+    CHECK(!r->has_size || r->is_final);
     err->code = 0;
     vouch_lock(store_vouches(s), r->digest);
     int rc = move_away_locked(s, r, path, away, err);
     /* Under the lock, so that whoever stores it again notes that later. */
-    if (rc >= 0)
+    if (rc >= 0 && (!r->is_in_ledger_batch || ledger_has_new_blobs(store_ledger(s))))
         ledger_note_blob_gone(store_ledger(s), r->digest);
     vouch_unlock(store_vouches(s), r->digest);
     if (rc == 0 && unlink(away) < 0)

@@ -23,6 +23,7 @@
 #include "cache/origin.h"
 
 struct tags;
+struct tag_finding;
 
 enum tag_mirrored {
     TAG_UNASKED,  /* no upstream has said anything about it */
@@ -105,6 +106,10 @@ int tags_remove_now(struct tags *ts, struct slice repo, struct slice tag, struct
  * was pushed with another one, only the mirrored half goes. 0 also when there is none. */
 int tags_remove_digest_now(struct tags *ts, struct slice repo, const struct digest *d,
                            struct error *err);
+/* Pool threads, for who has found damage (cache/tag_check.h): looks again under the tag's lock, and
+ * mends or removes what is found then, which is told. */
+int tags_mend_now(struct tags *ts, struct slice repo, struct slice tag, struct tag_finding *found,
+                  struct error *err);
 /* Pool threads. The mirrored half only, if it is this digest, because its image is evicted; not
  * durable, 0 also when there is none. */
 int tags_drop_mirrored_now(struct tags *ts, struct slice repo, struct slice tag,

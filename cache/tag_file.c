@@ -12,12 +12,14 @@
 
 #include <jansson.h>
 
+#include "base/alloc.h"
 #include "base/check.h"
 #include "cache/digest_file.h"
 #include "cache/disk.h"
 
 #define RECORD_MAX_BYTES 4096
 #define DEPTH_MAX 4 /* of the folders in a tag's folder: index/<alg>/<hex> */
+#define INDEX_FOLDERS 3
 
 /* Our record, and what only the file knows. */
 struct file_record {
@@ -54,14 +56,26 @@ static void read_mirrored(const json_t *half, struct file_record *out)
     out->has_previous = read_digest(half, "previous", &out->previous);
 }
 
+/* A half that stands there says something. */
+static bool is_whole(const json_t *root, const struct file_record *f)
+{
+    bool has_mirrored = f->record.mirrored == TAG_MIRRORED;
+
+    return (f->record.is_pushed || !json_object_get(root, "pushed")) &&
+           (has_mirrored || !json_object_get(root, "mirrored")) &&
+           (f->record.is_pushed || has_mirrored);
+}
+
 /* Our record, in today's form or in that of mirrord 0.1, which knew mirrored tags only:
- * {"origin":"mirrored","digest":…}. A damaged one says nothing. */
-static void read_record(const char *path, struct file_record *out)
+ * {"origin":"mirrored","digest":…}. 0; -ENOENT: there is none; -EBADMSG: a part of it, or all,
+ * says nothing; or another errno. What can be read is told. */
+static int read_record(const char *path, struct file_record *out)
 {
     struct strbuf text = STRBUF_INIT;
     json_t *root = NULL;
+    int rc = disk_read_file(path, RECORD_MAX_BYTES, &text);
 
-    if (disk_read_file(path, RECORD_MAX_BYTES, &text) == 0 && text.len > 0)
+    if (rc == 0 && text.len > 0)
         root = json_loadb(text.ptr, text.len, 0, NULL);
     strbuf_fini(&text);
     const json_t *pushed = json_object_get(root, "pushed");
@@ -72,7 +86,19 @@ static void read_record(const char *path, struct file_record *out)
     read_mirrored(json_object_get(root, "mirrored"), out);
     if (origin && strcmp(origin, "mirrored") == 0)
         read_mirrored(root, out);
+    if ((rc == 0 && !is_whole(root, out)) || rc == -EFBIG)
+        rc = -EBADMSG;
     json_decref(root);
+    return rc == -ENOTDIR ? -ENOENT : rc;
+}
+
+/* As digest_file_read; -EBADMSG: there is a file, and no digest in it. */
+static int read_link(const char *path, struct digest *out)
+{
+    struct stat st;
+    int rc = digest_file_read(path, out);
+
+    return rc == -ENOENT && stat(path, &st) == 0 ? -EBADMSG : rc;
 }
 
 /* Whether our record tells why the link says this. */
@@ -94,9 +120,13 @@ int tag_file_load(struct layout *l, struct slice repo, struct slice tag, struct 
     struct stat st;
     char *link = layout_tag_link(l, repo, tag);
     char *path = layout_tag_record(l, repo, tag);
-    int rc = digest_file_read(link, &digest);
+    int rc = read_link(link, &digest);
 
-    if (rc == 0) {
+    if (rc == -EBADMSG) {
+        rc = read_record(path, &found) == 0 ? 0 : -ENOENT;
+        if (rc == 0)
+            *out = *r;
+    } else if (rc == 0) {
         read_record(path, &found);
         if (!explains(&found, &digest)) {
             r->is_pushed = true;
@@ -108,6 +138,21 @@ int tag_file_load(struct layout *l, struct slice repo, struct slice tag, struct 
     free(path);
     free(link);
     return rc;
+}
+
+void tag_file_look(struct layout *l, struct slice repo, struct slice tag,
+                   struct tag_file_state *out)
+{
+    struct file_record found = {.has_previous = false};
+    char *link = layout_tag_link(l, repo, tag);
+    char *path = layout_tag_record(l, repo, tag);
+
+    *out = (struct tag_file_state){0};
+    out->link_rc = read_link(link, &out->link);
+    out->record_rc = read_record(path, &found);
+    out->record = found.record;
+    free(path);
+    free(link);
 }
 
 /* --- writing ---------------------------------------------------------------------------------- */
@@ -221,8 +266,39 @@ static void empty_folder(int parent_fd, const char *name, unsigned depth)
     closedir(folder);
 }
 
-int tag_file_remove(struct layout *l, const struct tag_key *k, enum disk_care care,
-                    struct error *err)
+/* Shortens a path by its last part. */
+static void go_up(char *path)
+{
+    char *slash = strrchr(path, '/');
+
+    CHECK(slash);
+    *slash = '\0';
+}
+
+/* The folder of a tag without its link: what is usually left there, by name. False: there is more.
+ */
+static bool remove_folder(struct layout *l, const struct tag_key *k, const struct digest *d,
+                          const char *link)
+{
+    char *record = layout_tag_record(l, k->repo, k->tag);
+    char *current = xstrdup(link);
+    char *index = layout_tag_index_link(l, k->repo, k->tag, d);
+    unsigned n_left = INDEX_FOLDERS + 1;
+
+    go_up(current);
+    rmdir(current);
+    unlink(record);
+    unlink(index);
+    for (go_up(index); n_left > 0 && rmdir(index) == 0; n_left--)
+        go_up(index);
+    free(index);
+    free(current);
+    free(record);
+    return n_left == 0;
+}
+
+int tag_file_remove(struct layout *l, const struct tag_key *k, const struct digest *d,
+                    enum disk_care care, struct error *err)
 {
     char *link = layout_tag_link(l, k->repo, k->tag);
     char *folder = layout_tag(l, k->repo, k->tag);
@@ -234,7 +310,7 @@ int tag_file_remove(struct layout *l, const struct tag_key *k, enum disk_care ca
         error_sys(err, rc, "remove %s", link);
     else if (care == DISK_DURABLE)
         rc = disk_sync_parent(link, err);
-    if (rc == 0 || rc == -ENOENT) {
+    if ((rc == 0 || rc == -ENOENT) && !(d && remove_folder(l, k, d, link))) {
         empty_folder(AT_FDCWD, folder, 0);
         rmdir(folder);
     }

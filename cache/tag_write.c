@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cache/news.h"
+#include "cache/tag_check.h"
 #include "cache/tag_file.h"
 #include "cache/tag_private.h"
 
@@ -221,16 +222,16 @@ static void drop_queued(struct tags *ts, const struct tag_key *k, const struct d
     pthread_mutex_unlock(&ts->lock);
 }
 
-/* Both halves. */
-static int remove_locked(struct tags *ts, const struct tag_key *k, enum disk_care care,
-                         struct error *err)
+/* Both halves. d: what it points to, as far as is known. */
+static int remove_locked(struct tags *ts, const struct tag_key *k, const struct digest *d,
+                         enum disk_care care, struct error *err)
 {
     struct tag_record known = {0};
     /* Perhaps not in the storage yet. */
     bool is_known = tag_front_mirrored(ts->front, k, &known) && known.mirrored == TAG_MIRRORED;
 
     drop_queued(ts, k, NULL);
-    int rc = tag_file_remove(ts->layout, k, care, err);
+    int rc = tag_file_remove(ts->layout, k, d, care, err);
     if (rc == 0 || rc == -ENOENT)
         tag_tell_ledger(ts, k, NULL);
     tag_front_remove(ts->front, k);
@@ -245,7 +246,7 @@ int tags_remove_now(struct tags *ts, struct slice repo, struct slice tag, struct
     if (!tag_name_is_valid(&k))
         return refuse_name(&k, err);
     tag_begin_change(ts, &k);
-    int rc = remove_locked(ts, &k, DISK_DURABLE, err);
+    int rc = remove_locked(ts, &k, NULL, DISK_DURABLE, err);
     tag_end_change(ts, &k);
     return rc;
 }
@@ -276,7 +277,7 @@ static int remove_pointing(struct tags *ts, const struct tag_key *k, const struc
     bool is_theirs = record.mirrored == TAG_MIRRORED && digest_equal(&record.digest, d);
     bool is_ours = record.is_pushed && digest_equal(&record.pushed, d);
     if (is_ours || (is_theirs && !record.is_pushed)) {
-        rc = remove_locked(ts, k, DISK_DURABLE, err);
+        rc = remove_locked(ts, k, d, DISK_DURABLE, err);
     } else if (is_theirs) {
         rc = drop_mirrored_locked(ts, k, &record, err);
     }
@@ -296,9 +297,40 @@ int tags_drop_mirrored_now(struct tags *ts, struct slice repo, struct slice tag,
     int rc = load_locked(ts, &k, &record, err);
     if (record.mirrored == TAG_MIRRORED && digest_equal(&record.digest, d))
         rc = record.is_pushed ? drop_mirrored_locked(ts, &k, &record, err)
-                              : remove_locked(ts, &k, DISK_WHOLE, err);
+                              : remove_locked(ts, &k, d, DISK_WHOLE, err);
     tag_unlock_stripe(ts, &k);
     return rc == -ENOENT ? 0 : rc;
+}
+
+/* What is there is what another process, or a write before the damage, has left. */
+static int mend_locked(struct tags *ts, const struct tag_key *k, struct tag_record *record,
+                       struct error *err)
+{
+    int rc = tag_file_store(ts->layout, k->repo, k->tag, record, err);
+
+    if (rc == 0) {
+        tag_tell_ledger(ts, k, record);
+        tag_front_join(ts->front, k, record);
+    }
+    return rc;
+}
+
+int tags_mend_now(struct tags *ts, struct slice repo, struct slice tag, struct tag_finding *found,
+                  struct error *err)
+{
+    struct tag_key k = tag_front_key(ts->front, repo, tag);
+    int rc = 0;
+
+    if (!tag_name_is_valid(&k))
+        return refuse_name(&k, err);
+    tag_begin_change(ts, &k);
+    tag_check(ts->layout, repo, tag, found);
+    if (found->health == TAG_MENDABLE)
+        rc = mend_locked(ts, &k, &found->record, err);
+    else if (found->health == TAG_WORTHLESS)
+        rc = remove_locked(ts, &k, NULL, DISK_DURABLE, err);
+    tag_end_change(ts, &k);
+    return rc;
 }
 
 /* The tag of a queued write of this repository and digest, which is dropped; false: none is left.

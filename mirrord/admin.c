@@ -256,6 +256,22 @@ static void answer(struct txn *txn, const struct admin *admin, const struct page
     admin_send(txn, method == HTTP_POST && page->act ? 202 : 200, page->media_type, &text);
 }
 
+/* A web page that an operator looks at can have the browser post to us, who ask for no credentials.
+ * Browsers say whose page it is; what was not served from this very address has no say here. */
+static bool is_of_foreign_page(const struct head *head)
+{
+    struct slice origin = head_field_find(head, "Origin");
+    const char *host = origin.len ? memmem(origin.ptr, origin.len, "://", 3) : NULL;
+
+    if (head->method == HTTP_GET || head->method == HTTP_HEAD || origin.len == 0)
+        return false;
+    if (!host)
+        return true;
+    host += 3;
+    return !slice_equal_case((struct slice){host, (size_t)(origin.ptr + origin.len - host)},
+                             head_field_find(head, "Host"));
+}
+
 void admin_handle(struct txn *txn, void *ctx)
 {
     const struct admin *admin = ctx;
@@ -263,6 +279,10 @@ void admin_handle(struct txn *txn, void *ctx)
     struct strbuf text = STRBUF_INIT;
 
     CHECK(admin && admin->cache);
+    if (is_of_foreign_page(head)) {
+        admin_refuse(txn, 403, "asked by a page of another origin");
+        return;
+    }
     for (size_t i = 0; i < sizeof(PAGES) / sizeof(PAGES[0]); i++) {
         if (slice_equal(head->path, slice_of(PAGES[i].path))) {
             answer(txn, admin, &PAGES[i]);

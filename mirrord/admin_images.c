@@ -27,9 +27,8 @@
 #include "cache/pin.h"
 #include "mirrord/admin_private.h"
 #include "mirrord/api_private.h"
-#include "mirrord/image_pattern.h"
+#include "mirrord/image_choice.h"
 #include "mirrord/query.h"
-#include "mirrord/registry_route.h"
 #include "mirrord/txn.h"
 
 #define PREFIX "admin"
@@ -46,7 +45,7 @@ struct walk {
     const struct admin *admin;
     struct txn *txn; /* NULL once the client has left */
     const struct image_deed *deed;
-    struct image_pattern pattern; /* points into pattern_text and repo */
+    struct image_choice choice; /* points into pattern_text */
     bool has_pattern, has_n;
     bool is_at_end; /* of all images */
     size_t limit, n_left;
@@ -57,9 +56,7 @@ struct walk {
     struct evict_result sum;
     int rc;
     struct error err;
-    size_t repo_len; /* of the only repository that can match; 0: any may */
-    char repo[NAME_HUB_SIZE];
-    char last_repo[NAME_HUB_SIZE + 1];
+    char last_repo[NAME_FULL_MAX + 1];
     char last_name[DIGEST_TEXT_SIZE];
     char pattern_text[IMAGE_PATTERN_MAX];
 };
@@ -206,8 +203,8 @@ static bool choose(void *arg, const struct ledger_image *i)
     CHECK(w->n_chosen < TURN_IMAGES);
     snprintf(w->last_repo, sizeof(w->last_repo), "%s", i->repo);
     snprintf(w->last_name, sizeof(w->last_name), "%.*s", SLICE_ARG(reference_of(i, digest)));
-    if (w->has_pattern &&
-        !image_pattern_match(&w->pattern, slice_of(i->repo), slice_of(i->tag), &i->digest))
+    if (w->has_pattern && !image_choice_matches(w->admin->api->registries, &w->choice,
+                                                slice_of(i->repo), slice_of(i->tag), &i->digest))
         return true;
     struct chosen *c = &w->chosen[w->n_chosen++];
     c->repo = xstrdup(i->repo);
@@ -226,7 +223,7 @@ static void do_turn(struct pool_job *job)
      * has read the first row. So it gets copies. */
     char last_repo[sizeof(w->last_repo)], last_name[sizeof(w->last_name)];
     struct ledger_page page = {
-        .repo = {w->repo, w->repo_len},
+        .repo = {w->choice.repo, w->choice.repo_len},
         .n_max = w->n_left < TURN_IMAGES ? w->n_left : TURN_IMAGES,
     };
 
@@ -339,22 +336,6 @@ static bool read_page(struct walk *w, struct slice query)
     return true;
 }
 
-int admin_read_pattern(const struct admin *admin, struct slice text, struct image_pattern *out,
-                       char repo[NAME_HUB_SIZE], size_t *len_out, struct error *err)
-{
-    const struct registries *registries = admin->api->registries;
-
-    int rc = image_pattern_read(text, registries_default(registries)->is_hub, out, err);
-    *len_out = 0;
-    if (rc == 0 && image_pattern_is_one_repo(out)) {
-        *len_out = registry_route_name(registries, out->repo, repo);
-        out->repo = (struct slice){repo, *len_out};
-        if (*len_out == 0)
-            return error_set(err, -EINVAL, "no repository can have such a name");
-    }
-    return rc;
-}
-
 static bool read_pattern(struct walk *w, struct slice query, struct error *err)
 {
     int len = query_find(query, w->deed->pattern, w->pattern_text, sizeof(w->pattern_text));
@@ -366,8 +347,8 @@ static bool read_pattern(struct walk *w, struct slice query, struct error *err)
         return false;
     }
     w->has_pattern = true;
-    return admin_read_pattern(w->admin, (struct slice){w->pattern_text, (size_t)len}, &w->pattern,
-                              w->repo, &w->repo_len, err) == 0;
+    return image_choice_read(w->admin->api->registries,
+                             (struct slice){w->pattern_text, (size_t)len}, &w->choice, err) == 0;
 }
 
 static void begin(struct txn *txn, const struct admin *admin, const struct image_deed *deed)

@@ -21,7 +21,7 @@
 #include "cache/pin.h"
 #include "mirrord/admin_private.h"
 #include "mirrord/api_private.h"
-#include "mirrord/image_pattern.h"
+#include "mirrord/image_choice.h"
 #include "mirrord/query.h"
 #include "mirrord/txn.h"
 
@@ -30,7 +30,7 @@ struct pinning {
     const struct admin *admin;
     struct txn *txn; /* NULL once the client has left; it is done all the same */
     bool has_pattern;
-    struct image_pattern pattern; /* points into pattern_text and repo */
+    struct image_choice choice; /* points into pattern_text */
     size_t limit;
     size_t n_names;
     char **names; /* of pins that match, "repository:tag" or "repository@digest" */
@@ -38,7 +38,6 @@ struct pinning {
     struct strbuf text;
     int rc;
     struct error err;
-    char repo[NAME_HUB_SIZE];
     char pattern_text[IMAGE_PATTERN_MAX];
     char last[IMAGE_PATTERN_MAX];
 };
@@ -72,8 +71,8 @@ static bool is_meant(const struct pinning *p, struct slice repo, struct slice re
     struct digest d = {0};
     bool is_digest = digest_parse(reference, &d);
 
-    return !p->has_pattern ||
-           image_pattern_match(&p->pattern, repo, is_digest ? SLICE_NONE : reference, &d);
+    return !p->has_pattern || image_choice_matches(p->admin->api->registries, &p->choice, repo,
+                                                   is_digest ? SLICE_NONE : reference, &d);
 }
 
 static bool on_pin(void *arg, struct slice repo, struct slice reference)
@@ -155,11 +154,13 @@ static void do_remove(struct pool_job *job)
 static void do_add(struct pool_job *job)
 {
     struct pinning *p = (struct pinning *)job;
-    p->rc = pins_add_now(pins_of(p), p->pattern.repo, p->pattern.reference, NULL, &p->err);
+    const struct image_pattern *image = &p->choice.pattern;
+
+    p->rc = pins_add_now(pins_of(p), image->repo, image->reference, NULL, &p->err);
     p->has_pattern = false; /* of the names told: this one */
     CHECK(p->n_names == 0);
     if (p->rc == 0) {
-        on_pin(p, p->pattern.repo, p->pattern.reference);
+        on_pin(p, image->repo, image->reference);
         print_names(p, 0, p->n_names);
     }
 }
@@ -197,9 +198,9 @@ static bool read_image(struct pinning *p, struct slice query, bool is_needed)
 
     if (len == -ENOENT && !is_needed)
         return true;
-    size_t repo_len;
-    if (len < 0 || admin_read_pattern(p->admin, (struct slice){p->pattern_text, (size_t)len},
-                                      &p->pattern, p->repo, &repo_len, &err) < 0) {
+    if (len < 0 ||
+        image_choice_read(p->admin->api->registries, (struct slice){p->pattern_text, (size_t)len},
+                          &p->choice, &err) < 0) {
         admin_refuse(p->txn, 400, err.text);
         return false;
     }
@@ -264,7 +265,7 @@ void admin_change_pins(struct txn *txn, const struct admin *admin)
 
     if (!read_image(p, txn_head(txn)->query, true)) {
         free_pinning(p);
-    } else if (is_removal || image_pattern_is_exact(&p->pattern)) {
+    } else if (is_removal || image_pattern_is_exact(&p->choice.pattern)) {
         start(p, is_removal ? do_remove : do_add);
     } else {
         free_pinning(p);

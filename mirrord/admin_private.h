@@ -6,7 +6,6 @@
 
 #include "base/strbuf.h"
 #include "mirrord/admin.h"
-#include "mirrord/image_pattern.h"
 
 /* {"error":"…"} */
 void admin_refuse(struct txn *txn, int status, const char *why);
@@ -28,10 +27,6 @@ void admin_list_pins(struct txn *txn, const struct admin *admin);
 void admin_change_pins(struct txn *txn, const struct admin *admin);
 /* POST /pins?image= with a pattern: the images that match now. */
 void admin_pin_images(struct txn *txn, const struct admin *admin);
-/* Reads a pattern. One that means a single repository gets its storage name, which is kept in
- * `repo` and whose length is *len_out, else 0. 0, or -EINVAL. */
-int admin_read_pattern(const struct admin *admin, struct slice text, struct image_pattern *out,
-                       char repo[NAME_HUB_SIZE], size_t *len_out, struct error *err);
 /* The status that tells a negative errno of the cache. */
 int admin_status_of(int rc);
 

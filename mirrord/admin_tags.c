@@ -37,8 +37,8 @@ struct listing {
     struct repo_names *names;
     struct strbuf text;
     size_t repo_len;
-    char repo[NAME_HUB_SIZE]; /* as the storage calls it */
-    char last[NAME_REPO_MAX + 1];
+    char repo[NAME_FULL_MAX]; /* as the storage calls it */
+    char last[NAME_FULL_MAX + 1];
 };
 
 static void free_listing(void *arg)
@@ -253,11 +253,14 @@ void admin_list_repositories(struct txn *txn, const struct admin *admin)
 
 void admin_list_tags(struct txn *txn, const struct admin *admin)
 {
-    char name[NAME_REPO_MAX + 1];
+    char name[NAME_FULL_MAX + 1];
     int len = query_find(txn_head(txn)->query, "repository", name, sizeof(name));
     struct slice repo = {name, len > 0 ? (size_t)len : 0};
 
-    if (!name_is_repo(repo)) {
+    char stored[NAME_FULL_MAX];
+    size_t n = name_is_full(repo) ? registry_route_name(admin->api->registries, repo, stored) : 0;
+
+    if (n == 0) {
         admin_refuse(txn, 400, "repository is the name of one");
         return;
     }
@@ -265,7 +268,8 @@ void admin_list_tags(struct txn *txn, const struct admin *admin)
     if (!l)
         return;
     l->is_of_tags = true;
-    l->repo_len = registry_route_name(admin->api->registries, repo, l->repo);
+    l->repo_len = n;
+    memcpy(l->repo, stored, n);
     struct repo_page page = {repo_of(l), slice_of(l->last), l->limit, REPO_TAGS_ALL};
     repos_list_tags(cache_repos(admin->cache), &page, on_listed, l);
 }

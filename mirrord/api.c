@@ -105,6 +105,11 @@ const struct api_settings *api_settings_now(const struct api *api)
     return &api_snapshot_now(api)->settings;
 }
 
+static struct tag_pattern_names names_of(const struct api *api)
+{
+    return (struct tag_pattern_names){api->registries, registries_default(api->registries)->is_hub};
+}
+
 /* What the registries say of their own stands behind the list, for all that is theirs. The default
  * registry, whose names have no prefix, comes last. */
 static struct freshness_rules *make_freshness(const struct api *api,
@@ -113,7 +118,7 @@ static struct freshness_rules *make_freshness(const struct api *api,
     struct freshness_source source = {
         .list = settings->freshness,
         .preset = {settings->tags_cache_ttl_s, settings->tags_grace_s, settings->tags_keep_s},
-        .is_hub = registries_default(api->registries)->is_hub};
+        .names = names_of(api)};
     const struct registry *g;
     size_t n = 0;
 
@@ -146,7 +151,7 @@ static void set_floors(const struct api *api, const struct api_settings *setting
 void api_set_settings(struct api *api, const struct api_settings *settings)
 {
     struct api_snapshot *s = xcalloc(1, sizeof(*s));
-    bool is_hub = registries_default(api->registries)->is_hub;
+    struct tag_pattern_names names = names_of(api);
 
     CHECK(settings->fill_range_align > 0 && settings->list_entries_max > 0);
     s->settings = *settings;
@@ -156,8 +161,8 @@ void api_set_settings(struct api *api, const struct api_settings *settings)
     s->settings.flavor = s->flavor;
     s->root_body = api_root_body(&s->settings);
     s->ping_body = api_ping_body(&s->settings);
-    s->push_rules = push_rules_new(settings->push_repositories, settings->push_networks, is_hub);
-    s->precedence = precedence_new(settings->precedence, is_hub);
+    s->push_rules = push_rules_new(settings->push_repositories, settings->push_networks, &names);
+    s->precedence = precedence_new(settings->precedence, &names);
     s->freshness = make_freshness(api, settings);
     s->settings.freshness = NULL;
     s->settings.precedence = NULL;
@@ -382,7 +387,7 @@ static void refuse(struct txn *txn, enum api_error error, const struct route *ro
 }
 
 /* Whose the request is, and how the storage calls its repository. hot */
-static enum api_error choose_registry(struct api_request *q, char repo[NAME_HUB_SIZE])
+static enum api_error choose_registry(struct api_request *q, char repo[NAME_FULL_MAX])
 {
     const struct head *head = txn_head(q->txn);
     const struct route *route = q->route;
@@ -407,7 +412,7 @@ static enum api_error choose_registry(struct api_request *q, char repo[NAME_HUB_
 }
 
 size_t api_store_name(const struct api *api, const struct txn *txn, struct slice repo,
-                      char out[NAME_HUB_SIZE])
+                      char out[NAME_FULL_MAX])
 {
     struct registry_request request = {.query = SLICE(""),
                                        .host = txn_head(txn)->host,
@@ -430,7 +435,7 @@ void api_handle(struct txn *txn, void *ctx)
 {
     const struct head *head = txn_head(txn);
     struct route route;
-    char repo[NAME_HUB_SIZE];
+    char repo[NAME_FULL_MAX];
     struct api_request q = {.api = ctx,
                             .txn = txn,
                             .method = head->method,

@@ -87,7 +87,7 @@ struct blob_wait {
     struct resolve_waiter waiter; /* while CONFIRMING */
     uint64_t size;                /* that the upstream told for HEAD */
     size_t repo_len;
-    char repo[NAME_HUB_SIZE];
+    char repo[NAME_FULL_MAX];
 };
 
 /* The bytes of an object that is ready to be sent. The source is taken. */
@@ -295,6 +295,8 @@ static void wait_refuse(struct blob_wait *w, enum api_error error, int retry_aft
     struct api_error_info info = {.detail_key = "digest", .retry_after_s = retry_after_s};
 
     info.detail_value = (struct slice){digest, digest_format(&w->digest, digest)};
+    if (w->origin == API_ORIGIN_NEGATIVE)
+        info.lines = api_origin_lines(w->origin);
     txn_on_gone(w->txn, NULL, NULL);
     api_origin_count_blob(w->txn, w->origin);
     api_error_reply(w->txn, error, &info);

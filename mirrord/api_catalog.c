@@ -111,7 +111,7 @@ static void begin(struct catalog_wait *w, const struct api_request *q)
 {
     struct slice prefix = w->registry ? w->registry->prefix : SLICE("");
     struct slice last = q->route->last;
-    char text[2 * NAME_HUB_SIZE];
+    char text[2 * NAME_FULL_MAX];
 
     CHECK(prefix.len + last.len <= sizeof(text));
     memcpy(text, prefix.ptr, prefix.len);

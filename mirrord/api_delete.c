@@ -39,7 +39,7 @@ struct deletion {
     bool has_repo;
     struct error err;
     size_t repo_len, reference_len;
-    char repo[NAME_HUB_SIZE];
+    char repo[NAME_FULL_MAX];
     char reference[DIGEST_TEXT_SIZE]; /* not NUL-terminated */
 };
 

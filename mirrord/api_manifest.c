@@ -102,6 +102,8 @@ void api_manifest_refuse(struct manifest_wait *w, enum api_error error, int retr
 
     if (!w->is_tag)
         info.detail_value = (struct slice){digest, digest_format(&w->digest, digest)};
+    if (w->origin == API_ORIGIN_NEGATIVE && w->view.can_ask)
+        info.lines = api_origin_lines(w->origin);
     txn_on_gone(w->txn, NULL, NULL);
     api_origin_count_manifest(w->txn, w->origin);
     api_error_reply(w->txn, error, &info);

@@ -80,7 +80,7 @@ struct manifest_wait {
     struct event *timer;                      /* while the upstream is asked */
     void (*on_late)(struct manifest_wait *w); /* it takes too long; the question can be left */
     size_t repo_len, tag_len;
-    char repo[NAME_HUB_SIZE];
+    char repo[NAME_FULL_MAX];
     char tag[NAME_TAG_MAX];
 };
 

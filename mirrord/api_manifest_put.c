@@ -80,8 +80,8 @@ struct manifest_put {
     struct error why;
     struct strbuf missing;
     size_t repo_len, name_len;
-    char repo[NAME_HUB_SIZE]; /* as the storage calls it */
-    char name[NAME_REPO_MAX]; /* as the client does */
+    char repo[NAME_FULL_MAX]; /* as the storage calls it */
+    char name[NAME_FULL_MAX]; /* as the client does */
 };
 
 /* --- life ------------------------------------------------------------------------------------- */

@@ -126,7 +126,7 @@ struct fetch *api_fetch(const struct api *api, const struct fetch_spec *spec,
 /* The storage name of another repository that a push names beside its own, by the same address. The
  * length written; 0: there is none. */
 size_t api_store_name(const struct api *api, const struct txn *txn, struct slice repo,
-                      char out[NAME_HUB_SIZE]);
+                      char out[NAME_FULL_MAX]);
 /* Appends what the query of a link to the next page needs to lead to the same registry. */
 void api_add_ns(const struct txn *txn, struct strbuf *query);
 

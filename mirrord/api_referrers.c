@@ -90,8 +90,8 @@ struct referrers_wait {
     struct referrer_page page;
     size_t type_len, repo_len, name_len;
     char type[TYPE_MAX + 1];
-    char repo[NAME_HUB_SIZE];
-    char name[NAME_REPO_MAX]; /* as the client calls it */
+    char repo[NAME_FULL_MAX];
+    char name[NAME_FULL_MAX]; /* as the client calls it */
 };
 
 static struct slice repo_of(const struct referrers_wait *w)

@@ -59,9 +59,9 @@ struct tags_wait {
     struct strbuf text;
     struct strbuf query; /* of the next page; empty if there is none */
     size_t last_len, name_len, repo_len;
-    char last[NAME_REPO_MAX];
-    char name[NAME_REPO_MAX]; /* as the client calls it */
-    char repo[NAME_HUB_SIZE]; /* as the storage calls it */
+    char last[NAME_FULL_MAX];
+    char name[NAME_FULL_MAX]; /* as the client calls it */
+    char repo[NAME_FULL_MAX]; /* as the storage calls it */
 };
 
 static void free_wait(void *arg)

@@ -16,7 +16,7 @@
 #include "mirrord/txn.h"
 
 /* Location, Range and Docker-Upload-UUID with the longest name and id. */
-#define LINES_SIZE (2 * NAME_REPO_MAX + 2 * UPLOAD_ID_SIZE + 128)
+#define LINES_SIZE (2 * NAME_FULL_MAX + 2 * UPLOAD_ID_SIZE + 128)
 
 /* clang-format off */
 static const struct state_row STATES[] = {

@@ -27,7 +27,7 @@ struct mount {
     struct upload_story *story;
     bool has_from;
     size_t from_len;
-    char from[NAME_HUB_SIZE];
+    char from[NAME_FULL_MAX];
     int rc;
     struct error err;
 };
@@ -76,13 +76,13 @@ static void on_mounted(struct pool_job *job)
 /* The repository that is mounted from, if one is named; false when it cannot be one. */
 static bool read_from(const struct upload_story *s, struct slice query, struct mount *m)
 {
-    char from[NAME_REPO_MAX + 1];
+    char from[NAME_FULL_MAX + 1];
     int len = query_find(query, "from", from, sizeof(from));
 
     m->has_from = len != -ENOENT;
     if (!m->has_from)
         return true;
-    if (len < 0 || !name_is_repo((struct slice){from, (size_t)len}))
+    if (len < 0 || !name_is_full((struct slice){from, (size_t)len}))
         return false;
     m->from_len = api_store_name(s->api, s->txn, (struct slice){from, (size_t)len}, m->from);
     return m->from_len > 0;

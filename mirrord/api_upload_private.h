@@ -53,8 +53,8 @@ struct upload_story {
     struct digest digest;     /* of a commit */
     size_t repo_len, name_len;
     char id[UPLOAD_ID_SIZE];
-    char repo[NAME_HUB_SIZE]; /* as the storage calls it */
-    char name[NAME_REPO_MAX]; /* as the client does */
+    char repo[NAME_FULL_MAX]; /* as the storage calls it */
+    char name[NAME_FULL_MAX]; /* as the client does */
 };
 
 /* --- api_upload.c ----------------------------------------------------------------------------- */

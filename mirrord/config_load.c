@@ -62,6 +62,37 @@ static void begin_problem(struct loader *l, const struct place *at, const char *
         strbuf_addf(l->problems, "%s: ", key);
 }
 
+/* A key that stands twice is told and not refused, because files of the legacy registry have to
+ * start. inside: the mapping, or NULL. */
+static void warn_doubled(struct loader *l, const struct place *at, const char *inside,
+                         const struct yaml_pair *pair)
+{
+    struct strbuf *out = &l->config->warnings;
+
+    if (!pair->line_before)
+        return;
+    /* Lines inside a variable's text say nothing. */
+    strbuf_addf(out, "%s:%u: %s%s", l->file, at->raw.ptr ? at->line : pair->line,
+                inside ? inside : "", inside ? "." : "");
+    strbuf_add_json(out, pair->key);
+    if (at->raw.ptr)
+        strbuf_add_str(out, ": stands twice there");
+    else
+        strbuf_addf(out, ": stands on line %u, too", pair->line_before);
+    strbuf_add_str(out, "; the last one counts\n");
+}
+
+/* The same for all that is in the value of one option. */
+static void warn_doubled_inside(struct loader *l, const struct place *at, const char *key)
+{
+    for (size_t i = 0; i < at->node->n_pairs; i++) {
+        struct place inner = *at;
+        inner.node = at->node->pairs[i].value;
+        warn_doubled(l, at, key, &at->node->pairs[i]);
+        warn_doubled_inside(l, &inner, key);
+    }
+}
+
 static const char *env_find(const struct loader *l, struct slice name)
 {
     if (name.len == 0)
@@ -226,6 +257,7 @@ static void read_option(struct loader *l, enum option id, struct place at)
         value.line = at.line;
         value.env = at.env.ptr ? xmemdup0(at.env.ptr, at.env.len) : NULL;
         l->config->values[id] = value;
+        warn_doubled_inside(l, &at, row->key);
     }
     strbuf_fini(&wrong);
 }
@@ -277,6 +309,7 @@ static void read_group(struct loader *l, struct slice group, struct place at)
         /* Lines inside a variable's text say nothing; the line that asked for it does. */
         struct place inner = {pair->value, at.raw.ptr ? at.line : pair->line, at.env, at.raw};
         char *key = xasprintf("%s.%.*s", name, SLICE_ARG(pair->key));
+        warn_doubled(l, &at, name, pair);
         read_pair(l, key, inner);
         free(key);
     }
@@ -297,6 +330,7 @@ static void read_flavor(struct loader *l, const struct yaml_node *flavor)
         struct place at = {pair->value, pair->line, SLICE_NONE, SLICE_NONE};
         enum option id = option_find(pair->key);
         bool is_dotted = memchr(pair->key.ptr, '.', pair->key.len);
+        warn_doubled(l, &at, NULL, pair);
         if (option_is_group(pair->key)) {
             read_group(l, pair->key, at);
         } else if (id != OPT_MAX && !is_dotted) {
@@ -351,6 +385,15 @@ static const struct yaml_node *find_flavor(struct loader *l, const struct yaml_n
     return NULL;
 }
 
+static void warn_doubled_flavor(struct loader *l, const struct yaml_node *root)
+{
+    struct place at = {root, 0, SLICE_NONE, SLICE_NONE};
+
+    for (size_t i = 0; *l->config->flavor && i < root->n_pairs; i++)
+        if (slice_equal(root->pairs[i].key, slice_of(l->config->flavor)))
+            warn_doubled(l, &at, NULL, &root->pairs[i]);
+}
+
 static int load_text(struct loader *l, struct slice text)
 {
     struct yaml_problem problem;
@@ -361,9 +404,11 @@ static int load_text(struct loader *l, struct slice text)
                     problem.text);
         return -EINVAL;
     }
-    const struct yaml_node *flavor = find_flavor(l, yaml_tree_root(keep_tree(l, tree)));
+    const struct yaml_node *root = yaml_tree_root(keep_tree(l, tree));
+    const struct yaml_node *flavor = find_flavor(l, root);
     if (!flavor)
         return -EINVAL;
+    warn_doubled_flavor(l, root);
     for (enum option id = 0; id < OPT_MAX; id++)
         config_value_preset(option_row(id), &l->config->values[id]);
     read_flavor(l, flavor);

@@ -58,6 +58,11 @@ static void add_key(struct strbuf *out, size_t n_before, enum option id)
     strbuf_add_str(out, option_row(id)->key);
 }
 
+const char *config_warnings(const struct config *c)
+{
+    return c->warnings.len ? c->warnings.ptr : "";
+}
+
 size_t config_unbuilt(const struct config *c, struct strbuf *keys_out)
 {
     size_t n = 0;

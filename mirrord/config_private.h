@@ -14,6 +14,7 @@ struct config {
     atomic_uint n_refs;
     char *file;
     char *flavor;
+    struct strbuf warnings; /* lines */
     struct config_value values[OPT_MAX];
 };
 

@@ -146,7 +146,7 @@ void config_text_allowed(const struct option_row *row, struct strbuf *out)
         [OPTION_BOOL] = "true or false",
         [OPTION_BYTES] = "bytes, or a number with k, m, g or KiB, MiB, GiB,",
         [OPTION_SPACE] = "bytes, a number with k, m, g or KiB, MiB, GiB, or percent with %,",
-        [OPTION_DURATION] = "seconds, or a number with ms, s, m, h or d,",
+        [OPTION_DURATION] = "seconds, or a number with ms, s, m, h, d or w,",
         [OPTION_LIST] = "a list of texts",
         [OPTION_MAP] = "a mapping",
         [OPTION_ANY] = "any value",

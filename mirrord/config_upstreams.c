@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/check.h"
 #include "base/url.h"
+#include "cache/evict.h"
 #include "mirrord/config_text.h"
 #include "mirrord/name.h"
 #include "mirrord/registry_host.h"
@@ -43,6 +44,7 @@ static const struct option_row ROWS[] = {
     [UPSTREAM_GRACE] = ROW("grace", DURATION, DAYS_MS(3650), 0),
     [UPSTREAM_KEEP] = ROW("keep", DURATION, DAYS_MS(3650), 0),
     [UPSTREAM_NEGATIVE_TTL] = ROW("negative_ttl", DURATION, DAYS_MS(1), 0),
+    [UPSTREAM_COST] = {"cost", NULL, NULL, NULL, NULL, 1, EVICT_COST_MAX, OPTION_INT, 0},
 };
 _Static_assert(sizeof(ROWS) / sizeof(ROWS[0]) == UPSTREAM_KEY_MAX, "a row for every key");
 
@@ -103,6 +105,17 @@ static int refuse_key(struct reading *r, const struct yaml_pair *pair, const cha
     return -EINVAL;
 }
 
+/* Elsewhere the last of equal keys counts; here that would drop a registry, or where to ask. */
+static int refuse_doubled(struct reading *r, const struct yaml_pair *pair)
+{
+    struct strbuf *wrong = begin_wrong(r, NULL, pair->line);
+
+    strbuf_add_char(wrong, '`');
+    strbuf_add_json(wrong, pair->key.len > 60 ? (struct slice){pair->key.ptr, 60} : pair->key);
+    strbuf_add_str(wrong, "` stands twice; allowed: each key once");
+    return -EINVAL;
+}
+
 /* --- URLs ------------------------------------------------------------------------------------- */
 
 static char *text_of(const struct config_value *v)
@@ -148,7 +161,9 @@ static int read_url_map(struct reading *r, const struct yaml_node *node)
     for (size_t i = 0; rc == 0 && i < node->n_pairs; i++) {
         const struct yaml_pair *pair = &node->pairs[i];
         enum upstream_key key = find_key(pair->key);
-        if (slice_equal(pair->key, SLICE("url")))
+        if (pair->line_before)
+            rc = refuse_doubled(r, pair);
+        else if (slice_equal(pair->key, SLICE("url")))
             url = pair->value;
         else if (key == UPSTREAM_USERNAME || key == UPSTREAM_PASSWORD)
             rc = read_value(r, &ROWS[key], pair->value,
@@ -222,14 +237,16 @@ static int read_map(struct reading *r, const struct yaml_node *node)
     for (size_t i = 0; rc == 0 && i < node->n_pairs; i++) {
         const struct yaml_pair *pair = &node->pairs[i];
         enum upstream_key key = find_key(pair->key);
-        if (slice_equal(pair->key, SLICE("url")))
+        if (pair->line_before)
+            rc = refuse_doubled(r, pair);
+        else if (slice_equal(pair->key, SLICE("url")))
             rc = read_urls(r, pair->value);
         else if (key < UPSTREAM_KEY_MAX)
             rc = read_value(r, &ROWS[key], pair->value, &e->values[key]);
         else
             rc = refuse_key(r, pair,
                             "url, username, password, ca_file, tls_verify, realms, aliases, hosts, "
-                            "listen, prefix, ttl, grace, keep, negative_ttl");
+                            "listen, prefix, ttl, grace, keep, negative_ttl, cost");
     }
     if (rc == 0)
         rc =
@@ -285,6 +302,8 @@ static int read_entry(struct reading *r, const struct yaml_pair *pair)
                     err.text);
         return -EINVAL;
     }
+    if (pair->line_before)
+        return refuse_doubled(r, pair);
     if (r->out->n == CONFIG_UPSTREAMS_MAX)
         return refuse(r, NULL, pair->line, "more than 64 registries");
     r->entry = add_entry(r->out, pair->key);
@@ -302,15 +321,33 @@ static int read_entry(struct reading *r, const struct yaml_pair *pair)
 
 /* --- between entries -------------------------------------------------------------------------- */
 
-/* Whether two names choose the same registry, or would share a place in the storage. */
-static bool is_same_name(const char *a, const char *b)
+/* Without the port that is meant where none is said: with it, it is the same server. */
+static struct slice without_default_port(struct slice name)
 {
-    for (; *a && *b; a++, b++) {
-        char x = *a == ':' ? '_' : *a, y = *b == ':' ? '_' : *b;
+    struct slice port = SLICE(":443");
+
+    if (name.len > port.len && memcmp(name.ptr + name.len - port.len, port.ptr, port.len) == 0)
+        name.len -= port.len;
+    return name;
+}
+
+/* Whether two names choose the same registry, or would share a place in the storage. */
+static bool is_same_name(struct slice a, struct slice b)
+{
+    for (size_t i = 0; i < a.len && i < b.len; i++) {
+        char x = a.ptr[i] == ':' ? '_' : a.ptr[i], y = b.ptr[i] == ':' ? '_' : b.ptr[i];
         if (x != y)
             return false;
     }
-    return *a == *b;
+    return a.len == b.len;
+}
+
+/* The same, or the same but for a port that need not be said. */
+static bool is_common(const char *a, const char *b)
+{
+    struct slice x = slice_of(a), y = slice_of(b);
+
+    return is_same_name(x, y) || is_same_name(without_default_port(x), without_default_port(y));
 }
 
 /* The nth name that chooses the entry; NULL behind the last. */
@@ -319,7 +356,9 @@ static const char *name_of(const struct upstream_entry *e, size_t n)
     const struct config_value *aliases = &e->values[UPSTREAM_ALIASES];
     const char *name = n == 0 ? e->host : n <= aliases->n_items ? aliases->items[n - 1] : NULL;
 
-    return name ? config_upstreams_name(slice_of(name)) : NULL;
+    if (name && registry_host_is_hub(without_default_port(slice_of(name))))
+        return REGISTRY_HOST_HUB[0];
+    return name;
 }
 
 static const char *host_of(const struct upstream_entry *e, size_t n)
@@ -353,7 +392,7 @@ static const char *find_common_of(const struct upstream_entry *a, const struct u
 
     for (size_t i = 0; (x = text(a, i)); i++)
         for (size_t j = 0; (y = text(b, j)); j++)
-            if (is_same_name(x, y))
+            if (is_common(x, y))
                 return y;
     return NULL;
 }

@@ -40,6 +40,7 @@ enum upstream_key {
     UPSTREAM_GRACE,
     UPSTREAM_KEEP,
     UPSTREAM_NEGATIVE_TTL,
+    UPSTREAM_COST,
     UPSTREAM_KEY_MAX
 };
 

@@ -262,7 +262,7 @@ static int read_space(struct reading *r)
     text = slice_trim((struct slice){text.ptr, text.len - 1});
     if (!slice_to_u64(text, &number))
         return refuse_type(r);
-    if (number > 100)
+    if (number == 0 || number > 100)
         return refuse(r, "is out of range");
     r->value->boolean = true;
     r->value->number = (int64_t)number;

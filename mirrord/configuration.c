@@ -44,6 +44,7 @@ void config_unref(struct config **c)
         config_value_fini(&dropped->values[id]);
     free(dropped->file);
     free(dropped->flavor);
+    strbuf_fini(&dropped->warnings);
     free(dropped);
 }
 

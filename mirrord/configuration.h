@@ -59,6 +59,8 @@ size_t config_list_len(const struct config *c, enum option id);
 const char *const *config_list(const struct config *c, enum option id);
 const char *config_list_item(const struct config *c, enum option id, size_t i);
 bool config_is_null(const struct config *c, enum option id);
+/* What was taken and is likely to be a mistake: lines "file:line: key: what", "" for none. */
+const char *config_warnings(const struct config *c);
 /* Whether the file or the environment said something other than null. */
 bool config_was_set(const struct config *c, enum option id);
 

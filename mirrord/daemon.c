@@ -187,6 +187,16 @@ static bool report_changes(const struct config *old, const struct config *new_on
     return is_news;
 }
 
+static void report_warnings(const struct config *config)
+{
+    struct slice lines = slice_of(config_warnings(config));
+
+    while (lines.len) {
+        struct slice line = slice_cut(&lines, '\n');
+        log_warning(PREFIX, "%.*s", SLICE_ARG(line));
+    }
+}
+
 static void reload(struct mail *m)
 {
     struct daemon *d = (struct daemon *)((char *)m - offsetof(struct daemon, reloading));
@@ -198,14 +208,19 @@ static void reload(struct mail *m)
         rc = config_check(config, &problems);
     if (rc == 0) {
         bool is_news = report_changes(d->config, config);
+        report_warnings(config);
         config_unref(&d->config);
         d->config = config_ref(config);
         /* The API keeps old settings until the end, so it gets no new ones for nothing. */
         if (is_news)
             apply(d);
     } else {
-        log_error(PREFIX, "configuration not applied: %s",
-                  problems.len ? problems.ptr : "unreadable");
+        struct slice lines =
+            problems.len ? (struct slice){problems.ptr, problems.len} : SLICE("unreadable");
+        while (lines.len) {
+            struct slice line = slice_cut(&lines, '\n');
+            log_error(PREFIX, "configuration not applied: %.*s", SLICE_ARG(line));
+        }
     }
     open_logs_anew(d);
     config_unref(&config);
@@ -278,6 +293,12 @@ static void make_scrub(struct daemon *d)
     scrub_set_settings(s, &settings);
 }
 
+/* What it costs to fetch again what is in this repository. */
+static unsigned cost_of(void *registries, struct slice repo)
+{
+    return registries_of(registries, repo)->cost;
+}
+
 static int make_parts(struct daemon *d, struct error *err)
 {
     struct cache_config cache = settings_cache(d->config, d->pool);
@@ -290,6 +311,7 @@ static int make_parts(struct daemon *d, struct error *err)
         rc = registries_make(d->config, &d->registries, err);
     if (rc != 0)
         return rc;
+    evict_set_cost(cache_evict(d->cache), cost_of, d->registries);
     struct api_config api = {
         .cache = d->cache,
         .pool = d->pool,
@@ -509,6 +531,7 @@ static void report_start(struct daemon *d)
     const struct upstream *upstream = registries_default(d->registries)->upstream;
     struct strbuf keys = STRBUF_INIT;
 
+    report_warnings(d->config);
     if (config_unbuilt(d->config, &keys))
         log_warning(PREFIX, "these options have no effect yet: %s", keys.ptr);
     strbuf_fini(&keys);

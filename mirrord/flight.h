@@ -22,7 +22,7 @@ struct flight;
 struct flight_waiter;
 struct flights;
 
-#define FLIGHT_KEY_MAX 512
+#define FLIGHT_KEY_MAX 544
 
 struct flight_ops {
     /* A new story for what `arg` asks for; under the table's lock: it only makes it. */

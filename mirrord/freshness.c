@@ -21,7 +21,6 @@ struct freshness_rules {
     struct rule *rules;
     size_t n;
     struct freshness preset;
-    bool is_hub;
 };
 
 /* --- reading ---------------------------------------------------------------------------------- */
@@ -57,7 +56,8 @@ static int read_value(struct slice text, struct freshness *out, struct error *er
     return 0;
 }
 
-static int read_rule(struct slice item, struct rule *out, struct error *err)
+static int read_rule(struct slice item, const struct tag_pattern_names *names, struct rule *out,
+                     struct error *err)
 {
     struct slice rest = item;
     struct slice pattern = slice_trim(slice_cut(&rest, '='));
@@ -65,14 +65,14 @@ static int read_rule(struct slice item, struct rule *out, struct error *err)
     if (!rest.ptr)
         return error_set(err, -EINVAL, "no '=' behind the pattern");
     int rc = read_value(slice_trim(rest), &out->value, err);
-    return rc < 0 ? rc : tag_pattern_read(pattern, &out->pattern, err);
+    return rc < 0 ? rc : tag_pattern_read(pattern, names, &out->pattern, err);
 }
 
 int freshness_check(struct slice item, struct error *err)
 {
     struct rule rule;
 
-    return read_rule(item, &rule, err);
+    return read_rule(item, NULL, &rule, err);
 }
 
 /* --- compiling -------------------------------------------------------------------------------- */
@@ -86,13 +86,15 @@ static void complete(struct freshness *f, const struct freshness *preset)
 }
 
 /* The text is taken: a pattern, whose value is given, or an item of the list. */
-static void add_rule(struct freshness_rules *rules, char *text, const struct freshness *value)
+static void add_rule(struct freshness_rules *rules, const struct tag_pattern_names *names,
+                     char *text, const struct freshness *value)
 {
     struct rule *r = &rules->rules[rules->n];
     struct slice all = slice_of(text);
 
     r->text = text;
-    int rc = value ? tag_pattern_read(all, &r->pattern, NULL) : read_rule(all, r, NULL);
+    int rc =
+        value ? tag_pattern_read(all, names, &r->pattern, NULL) : read_rule(all, names, r, NULL);
     if (rc < 0) {
         free(text);
         return;
@@ -112,12 +114,11 @@ struct freshness_rules *freshness_new(const struct freshness_source *source)
     while (source->list && source->list[n])
         n++;
     rules->preset = source->preset;
-    rules->is_hub = source->is_hub;
     rules->rules = xcalloc(n + source->n_more + 1, sizeof(*rules->rules));
     for (size_t i = 0; i < n; i++)
-        add_rule(rules, xstrdup(source->list[i]), NULL);
+        add_rule(rules, &source->names, xstrdup(source->list[i]), NULL);
     for (size_t i = 0; i < source->n_more; i++)
-        add_rule(rules, xstrdup(source->more[i].pattern), &source->more[i].value);
+        add_rule(rules, &source->names, xstrdup(source->more[i].pattern), &source->more[i].value);
     return rules;
 }
 
@@ -138,7 +139,7 @@ struct freshness freshness_judge(const struct freshness_rules *rules, struct sli
                                  struct slice tag)
 {
     for (size_t i = 0; i < rules->n; i++) {
-        if (tag_pattern_matches(&rules->rules[i].pattern, rules->is_hub, repo, tag))
+        if (tag_pattern_matches(&rules->rules[i].pattern, repo, tag))
             return rules->rules[i].value;
     }
     return rules->preset;

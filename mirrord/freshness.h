@@ -19,6 +19,7 @@
 
 #include "base/error.h"
 #include "base/slice.h"
+#include "mirrord/tag_pattern.h"
 
 struct freshness_rules;
 
@@ -42,7 +43,7 @@ struct freshness_source {
     const struct freshness_rule *more; /* they are tried behind the list, in this order */
     size_t n_more;
     struct freshness preset;
-    bool is_hub; /* "library/x" is also meant by "x" */
+    struct tag_pattern_names names;
 };
 
 /* 0, or -EINVAL with what is wrong with one item of the list. */

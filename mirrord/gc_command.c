@@ -27,6 +27,8 @@ static void print_candidate(void *arg, const struct digest *d, uint64_t size)
 
 static int dry_run(const struct cache_config *config, struct gc_report *report, struct error *err)
 {
+    if (access(config->storage_path, F_OK) < 0)
+        return error_sys(err, -errno, "storage %s", config->storage_path);
     return gc_dry_run(config->storage_path, config->gc_grace_s, print_candidate, NULL, report, err);
 }
 

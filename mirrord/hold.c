@@ -46,7 +46,7 @@ void holds_free(struct holds **hs)
 static void make_key(enum hold_kind kind, struct slice repo, struct slice reference,
                      struct digest *out)
 {
-    char text[2 + NAME_HUB_SIZE + DIGEST_TEXT_SIZE + 1];
+    char text[2 + NAME_FULL_MAX + DIGEST_TEXT_SIZE + 1];
     size_t n = 0;
 
     CHECK(kind < HOLD_KIND_MAX && repo.len + reference.len + 2 <= sizeof(text));

@@ -17,6 +17,7 @@
 
 struct asking {
     const char *command;
+    bool wants_match; /* what matches nothing is a mistake */
     struct admin_client *client;
     json_t *images; /* all that was told of: objects, or names of pins */
     /* Sums over all answers of an eviction. */
@@ -95,9 +96,14 @@ static int ask_each(struct asking *a, const char *method, const char *path,
 
     for (int i = 0; i < line->n_operands && rc == 0; i++) {
         struct strbuf target = STRBUF_INIT;
+        size_t n_before = json_array_size(a->images);
         strbuf_add_str(&target, path);
         add_escaped(&target, line->operands[i]);
         rc = ask(a, method, target.ptr);
+        if (rc == 0 && a->wants_match && json_array_size(a->images) == n_before)
+            rc = error_set(&a->err, -ENOENT,
+                           "nothing that is here matches; with a tag or a digest, and without "
+                           "wildcards, an image is pinned before it is here");
         if (rc < 0 && a->err.code != -ECONNREFUSED)
             error_wrap(&a->err, "%s", line->operands[i]);
         strbuf_fini(&target);
@@ -256,6 +262,27 @@ static int end(struct asking *a, int rc)
     return rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+/* Each once: two patterns may both mean it. */
+static json_t *distinct(const json_t *images)
+{
+    json_t *list = json_array(), *seen = json_object();
+    struct strbuf name = STRBUF_INIT;
+
+    CHECK(list && seen);
+    for (size_t i = 0; i < json_array_size(images); i++) {
+        json_t *image = json_array_get(images, i);
+        strbuf_clear(&name);
+        print_name(image, &name);
+        if (json_object_get(seen, name.ptr))
+            continue;
+        json_object_set(seen, name.ptr, image);
+        json_array_append(list, image);
+    }
+    strbuf_fini(&name);
+    json_decref(seen);
+    return list;
+}
+
 /* Latest use first. */
 static int compare(const void *a, const void *b)
 {
@@ -293,7 +320,8 @@ int image_command_ls(const struct command_line *line, struct config *config)
     else if (rc == 0)
         rc = ask_each(&a, "GET", "/images?pattern=", line);
     if (rc == 0) {
-        json_t *list = sorted(a.images);
+        json_t *found = distinct(a.images), *list = sorted(found);
+        json_decref(found);
         json_decref(a.images);
         a.images = list;
         if (line->is_json)
@@ -310,7 +338,10 @@ static int change_pins(const struct command_line *line, struct config *config, c
     struct asking a = {0};
 
     int rc = begin(&a, command, config);
-    if (rc == 0)
+    a.wants_match = strcmp(method, "POST") == 0;
+    if (rc == 0 && line->n_operands == 0)
+        rc = ask(&a, "GET", "/pins");
+    else if (rc == 0)
         rc = ask_each(&a, method, "/pins?image=", line);
     if (line->is_json && rc == 0)
         print_json(&a, "pins", false, false);

@@ -55,7 +55,7 @@ int image_pattern_read(struct slice text, bool is_hub, struct image_pattern *out
     }
     if (!has_only(p.repo, "._-/*?:"))
         return error_set(err, -EINVAL, "no repository can have such a name");
-    if (p.repo.len > NAME_HUB_SIZE || p.reference.len >= DIGEST_TEXT_SIZE)
+    if (p.repo.len > NAME_FULL_MAX || p.reference.len >= DIGEST_TEXT_SIZE)
         return error_set(err, -EINVAL, "too long for a name");
     int rc = at ? read_reference(&p, err) : 0;
     if (rc == 0)

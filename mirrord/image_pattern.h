@@ -19,7 +19,7 @@
 #include "base/slice.h"
 #include "mirrord/name.h"
 
-#define IMAGE_PATTERN_MAX (NAME_HUB_SIZE + 1 + DIGEST_TEXT_SIZE)
+#define IMAGE_PATTERN_MAX (NAME_FULL_MAX + 1 + DIGEST_TEXT_SIZE)
 
 struct image_pattern {
     struct slice repo;

@@ -9,7 +9,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/command.h \
 	mirrord/daemon.c mirrord/daemon.h \
 	mirrord/image_command.c mirrord/image_command.h \
-	mirrord/image_pattern.c mirrord/image_pattern.h \
+	mirrord/image_choice.c mirrord/image_choice.h mirrord/image_pattern.c mirrord/image_pattern.h \
 	mirrord/gc_command.c mirrord/gc_command.h \
 	mirrord/freshness.c mirrord/freshness.h \
 	mirrord/hold.c mirrord/hold.h \
@@ -17,7 +17,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/precedence.c mirrord/precedence.h \
 	mirrord/refresh.c mirrord/refresh.h \
 	mirrord/silence.c mirrord/silence.h \
-	mirrord/tag_pattern.c mirrord/tag_pattern.h \
+	mirrord/repo_pattern.c mirrord/repo_pattern.h mirrord/tag_pattern.c mirrord/tag_pattern.h \
 	mirrord/privileges.c mirrord/privileges.h \
 	mirrord/scrubber.c mirrord/scrubber.h \
 	mirrord/space.c mirrord/space.h \

@@ -3,6 +3,7 @@
  */
 #include "config.h"
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,6 +76,7 @@ static int check(const struct command_line *line, struct config *config)
     if (config_unbuilt(config, &keys))
         strbuf_addf(&out, "# no effect yet: %s\n", keys.ptr);
     strbuf_fini(&keys);
+    fputs(config_warnings(config), stderr);
     return print_made(&out);
 }
 
@@ -108,13 +110,14 @@ enum command_flag {
     COMMAND_F_DRY = 1 << 1,    /* knows --dry-run */
     COMMAND_F_JSON = 1 << 2,   /* knows --json */
     COMMAND_F_PACE = 1 << 3,   /* knows --rate and --jobs */
+    COMMAND_F_IMAGES = 1 << 4, /* its operands are images; it asks the running daemon */
 };
 
 #define MANY 1000000
 
 static const struct command {
     const char *name;
-    const char *arguments; /* as the usage shows them, besides those of the flags */
+    const char *operands; /* as the usage shows them */
     int operands_min, operands_max;
     unsigned flags;
     command_fn run;
@@ -124,59 +127,96 @@ static const struct command {
     {"check", "", 0, 0, COMMAND_F_CONFIG, check, "validate, print what would run"},
     {"gc", "", 0, 0, COMMAND_F_CONFIG | COMMAND_F_DRY, collect_garbage,
      "remove what no manifest references"},
-    {"verify", "[--rate n] [--jobs n]", 0, 0, COMMAND_F_CONFIG | COMMAND_F_DRY | COMMAND_F_PACE,
-     verify_command_run, "hash again all that is stored"},
+    {"verify", "", 0, 0, COMMAND_F_CONFIG | COMMAND_F_DRY | COMMAND_F_PACE, verify_command_run,
+     "hash again all that is stored"},
     {"reindex", "", 0, 0, COMMAND_F_CONFIG, reindex_command_run,
      "make the ledger anew from the storage"},
-    {"ls", "[pattern ...]", 0, MANY, COMMAND_F_CONFIG | COMMAND_F_JSON, image_command_ls,
-     "list the images of the running daemon"},
-    {"pin", "image ...", 1, MANY, COMMAND_F_CONFIG | COMMAND_F_JSON, image_command_pin,
-     "never evict them"},
-    {"unpin", "image ...", 1, MANY, COMMAND_F_CONFIG | COMMAND_F_JSON, image_command_unpin,
-     "let them be evicted again"},
-    {"evict", "image ...", 1, MANY, COMMAND_F_CONFIG | COMMAND_F_DRY | COMMAND_F_JSON,
-     image_command_evict, "remove mirrored images now"},
+    {"ls", "[image ...]", 0, MANY, COMMAND_F_CONFIG | COMMAND_F_JSON | COMMAND_F_IMAGES,
+     image_command_ls, "list images, or those that match"},
+    {"pin", "[image ...]", 0, MANY, COMMAND_F_CONFIG | COMMAND_F_JSON | COMMAND_F_IMAGES,
+     image_command_pin, "never evict them; without any, list the pins"},
+    {"unpin", "image ...", 1, MANY, COMMAND_F_CONFIG | COMMAND_F_JSON | COMMAND_F_IMAGES,
+     image_command_unpin, "let them be evicted again"},
+    {"evict", "image ...", 1, MANY,
+     COMMAND_F_CONFIG | COMMAND_F_DRY | COMMAND_F_JSON | COMMAND_F_IMAGES, image_command_evict,
+     "remove mirrored images now"},
     {"sample", "", 0, 0, 0, print_sample, "print the sample file"},
     {"options", "", 0, 0, 0, print_options, "print the manual's part about options"},
 };
 #define N_COMMANDS (sizeof(COMMANDS) / sizeof(COMMANDS[0]))
 
-/* --- the command line ------------------------------------------------------------------------- */
+/* --- usage ------------------------------------------------------------------------------------ */
 
-static void make_usage(struct strbuf *out)
+/* What may stand behind a command's name. */
+static const struct choice {
+    unsigned flag;
+    const char *word;
+    const char *means;
+} CHOICES[] = {
+    {COMMAND_F_DRY, "--dry-run", "only tell what would be done"},
+    {COMMAND_F_JSON, "--json", "print for programs"},
+    {COMMAND_F_PACE, "--rate n", "read at most so many bytes a second, such as 50MiB"},
+    {COMMAND_F_PACE, "--jobs n", "hash so many blobs at a time"},
+    {COMMAND_F_CONFIG, "-c file", "the configuration, instead of $DOCKER_REGISTRY_CONFIG"},
+    {COMMAND_F_CONFIG, "-f flavor", "its section, instead of $SETTINGS_FLAVOR"},
+};
+
+/* "ls [--json] [image ...]"; -c and -f, which nearly all have, if they are wanted. */
+static void add_form(const struct command *c, bool wants_config, struct strbuf *out)
+{
+    strbuf_add_str(out, c->name);
+    for (size_t i = 0; i < sizeof(CHOICES) / sizeof(CHOICES[0]); i++) {
+        const struct choice *o = &CHOICES[i];
+        if ((c->flags & o->flag) && (wants_config || o->flag != COMMAND_F_CONFIG))
+            strbuf_addf(out, " [%s]", o->word);
+    }
+    strbuf_addf(out, "%s%s", *c->operands ? " " : "", c->operands);
+}
+
+static void make_list(struct strbuf *out)
 {
     strbuf_add_str(out, "usage: mirrord [command] [-c file] [-f flavor]\n"
-                        "       mirrord -h | -V                   this text | the version\n"
+                        "       mirrord command --help    more about a command\n"
+                        "       mirrord -h | -V           this text | the version\n"
                         "commands:\n");
     for (size_t i = 0; i < N_COMMANDS; i++) {
-        const struct command *c = &COMMANDS[i];
-        size_t start = out->len;
-        strbuf_addf(out, "  %s%s%s%s%s ", c->name, c->flags & COMMAND_F_DRY ? " [--dry-run]" : "",
-                    c->flags & COMMAND_F_JSON ? " [--json]" : "", *c->arguments ? " " : "",
-                    c->arguments);
-        while (out->len - start < 40)
-            strbuf_add_char(out, ' ');
-        strbuf_addf(out, " %s\n", c->does);
+        struct strbuf form = STRBUF_INIT;
+        add_form(&COMMANDS[i], false, &form);
+        strbuf_addf(out, "  %-41s %s\n", form.ptr, COMMANDS[i].does);
+        strbuf_fini(&form);
     }
 }
 
-static int print_usage(void)
+static void make_usage(const struct command *c, struct strbuf *out)
+{
+    strbuf_add_str(out, "usage: mirrord ");
+    add_form(c, true, out);
+    strbuf_addf(out, "\n%s\n", c->does);
+    for (size_t i = 0; i < sizeof(CHOICES) / sizeof(CHOICES[0]); i++) {
+        if (c->flags & CHOICES[i].flag)
+            strbuf_addf(out, "  %-12s %s\n", CHOICES[i].word, CHOICES[i].means);
+    }
+    if (c->flags & COMMAND_F_IMAGES)
+        strbuf_add_str(
+            out, "images: repository, repository:tag or repository@digest, as clients name\n"
+                 "them; * stands for any characters and ? for one (in quotes), a repository\n"
+                 "alone for all of its images. The running daemon is asked, at admin_listen.\n");
+    strbuf_add_str(out, "More: mirrord(8)\n");
+}
+
+/* NULL: about all of them. */
+static int print_usage(const struct command *c)
 {
     struct strbuf out = STRBUF_INIT;
 
-    make_usage(&out);
+    if (c)
+        make_usage(c, &out);
+    else
+        make_list(&out);
     return print_made(&out);
 }
 
-static int refuse(void)
-{
-    struct strbuf out = STRBUF_INIT;
-
-    make_usage(&out);
-    fputs(out.ptr, stderr);
-    strbuf_fini(&out);
-    return EXIT_USAGE;
-}
+/* --- the command line ------------------------------------------------------------------------- */
 
 static const struct command *find_command(const char *name)
 {
@@ -187,21 +227,46 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
-/* Whether the command takes these options and that many operands. */
-static bool is_fit(const struct command *c, const struct command_line *line)
+/* Says what is wrong with the command line. */
+static int __attribute__((format(printf, 2, 3)))
+refuse(const struct command *c, const char *fmt, ...)
 {
-    return (!line->is_dry || c->flags & COMMAND_F_DRY) &&
-           (!line->is_json || c->flags & COMMAND_F_JSON) &&
-           ((!line->rate && !line->jobs) || c->flags & COMMAND_F_PACE) &&
-           line->n_operands >= c->operands_min && line->n_operands <= c->operands_max;
+    struct strbuf form = STRBUF_INIT;
+    va_list ap;
+
+    add_form(c, true, &form);
+    fprintf(stderr, "mirrord %s: ", c->name);
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fprintf(stderr, "\nusage: mirrord %s\n", form.ptr);
+    strbuf_fini(&form);
+    return EXIT_USAGE;
+}
+
+/* An option that the command does not have; NULL: there is none. */
+static const char *find_unfit(const struct command *c, const struct command_line *line)
+{
+    if (line->is_dry && !(c->flags & COMMAND_F_DRY))
+        return "--dry-run";
+    if (line->is_json && !(c->flags & COMMAND_F_JSON))
+        return "--json";
+    if (line->rate && !(c->flags & COMMAND_F_PACE))
+        return "--rate";
+    return line->jobs && !(c->flags & COMMAND_F_PACE) ? "--jobs" : NULL;
 }
 
 static int obey(const struct command *c, const struct command_line *line)
 {
     struct config *config = NULL;
+    const char *unfit = find_unfit(c, line);
 
-    if (!c || !is_fit(c, line))
-        return refuse();
+    if (unfit)
+        return refuse(c, "takes no %s", unfit);
+    if (line->n_operands < c->operands_min)
+        return refuse(c, "no image is named");
+    if (line->n_operands > c->operands_max)
+        return refuse(c, "what is `%s` for?", line->operands[c->operands_max]);
     if (c->flags & COMMAND_F_CONFIG) {
         config = load(line->source);
         if (!config)
@@ -213,59 +278,93 @@ static int obey(const struct command *c, const struct command_line *line)
 }
 
 /* The long options become short ones in place; getopt_long's struct option would be a second type
- * of this name. */
-static void shorten(int argc, char **argv)
+ * of this name. Returns one that is not known, or NULL. */
+static const char *shorten(int argc, char **argv)
 {
     static const struct {
         const char *name;
         char option[3];
-    } LONG[] = {{"--dry-run", "-n"}, {"--json", "-j"}, {"--rate", "-r"},
-                {"--jobs", "-J"},    {"--help", "-h"}, {"--version", "-V"}};
+        bool has_value; /* --name value or --name=value */
+    } LONG[] = {{"--dry-run", "-n", false}, {"--json", "-j", false}, {"--rate", "-r", true},
+                {"--jobs", "-J", true},     {"--help", "-h", false}, {"--version", "-V", false}};
 
-    for (int i = 1; i < argc; i++) {
-        for (size_t k = 0; k < sizeof(LONG) / sizeof(LONG[0]); k++) {
-            if (strcmp(argv[i], LONG[k].name) == 0)
-                memcpy(argv[i], LONG[k].option, sizeof(LONG[k].option));
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        size_t len = strcspn(argv[i], "=");
+        bool is_known = strncmp(argv[i], "--", 2) != 0;
+        for (size_t k = 0; !is_known && k < sizeof(LONG) / sizeof(LONG[0]); k++) {
+            if (strlen(LONG[k].name) != len || strncmp(argv[i], LONG[k].name, len) != 0 ||
+                (argv[i][len] == '=' && !LONG[k].has_value))
+                continue;
+            const char *value = argv[i] + len + (argv[i][len] == '=');
+            memmove(argv[i] + 2, value, strlen(value) + 1);
+            memcpy(argv[i], LONG[k].option, 2);
+            is_known = true;
         }
+        if (!is_known)
+            return argv[i];
     }
+    return NULL;
+}
+
+/* What getopt found; -1: go on, else the exit status. */
+static int take_option(const struct command *c, struct config_source *source,
+                       struct command_line *line, int option)
+{
+    if (option == 'c')
+        source->path = optarg;
+    else if (option == 'f')
+        source->flavor = optarg;
+    else if (option == 'n')
+        line->is_dry = true;
+    else if (option == 'j')
+        line->is_json = true;
+    else if (option == 'J')
+        line->jobs = optarg;
+    else if (option == 'r')
+        line->rate = optarg;
+    else if (option == ':')
+        return refuse(c, "%s wants a value",
+                      optopt == 'r'   ? "--rate"
+                      : optopt == 'J' ? "--jobs"
+                      : optopt == 'c' ? "-c"
+                                      : "-f");
+    else if (option == '?')
+        return refuse(c, "unknown option -%c", optopt);
+    return -1;
 }
 
 int main(int argc, char **argv)
 {
     struct config_source source = {0};
     struct command_line line = {.source = &source};
-    const char *command = "run";
+    const struct command *command = &COMMANDS[0];
+    bool has_command = argc > 1 && argv[1][0] != '-';
     int option;
 
-    if (argc > 1 && argv[1][0] != '-') {
-        command = argv[1];
+    if (has_command) {
+        command = find_command(argv[1]);
+        if (!command) {
+            fprintf(stderr, "mirrord: no command `%s`; mirrord --help lists all\n", argv[1]);
+            return EXIT_USAGE;
+        }
         argv[1] = argv[0];
         argv++;
         argc--;
     }
     line.argv = argv;
-    shorten(argc, argv);
-    while ((option = getopt(argc, argv, "c:f:hjJ:nr:V")) != -1) {
-        if (option == 'c')
-            source.path = optarg;
-        else if (option == 'f')
-            source.flavor = optarg;
-        else if (option == 'n')
-            line.is_dry = true;
-        else if (option == 'j')
-            line.is_json = true;
-        else if (option == 'J')
-            line.jobs = optarg;
-        else if (option == 'r')
-            line.rate = optarg;
-        else if (option == 'h')
-            return print_usage();
-        else if (option == 'V')
+    const char *unknown = shorten(argc, argv);
+    if (unknown)
+        return refuse(command, "unknown option %s", unknown);
+    while ((option = getopt(argc, argv, ":c:f:hjJ:nr:V")) != -1) {
+        if (option == 'h')
+            return print_usage(has_command ? command : NULL);
+        if (option == 'V')
             return print(PACKAGE_STRING "\n");
-        else
-            return refuse();
+        int status = take_option(command, &source, &line, option);
+        if (status >= 0)
+            return status;
     }
     line.operands = argv + optind;
     line.n_operands = argc - optind;
-    return obey(find_command(command), &line);
+    return obey(command, &line);
 }

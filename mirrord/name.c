@@ -48,17 +48,33 @@ static bool is_component(struct slice s)
     }
 }
 
-bool name_is_repo(struct slice s)
+/* One component or more; an empty one is none. */
+static bool is_path(struct slice rest)
 {
-    struct slice rest = s;
-
-    if (s.len == 0 || s.len > NAME_REPO_MAX || s.ptr[s.len - 1] == '/')
-        return false;
     while (rest.ptr) {
         if (!is_component(slice_cut(&rest, '/')))
             return false;
     }
     return true;
+}
+
+bool name_is_repo(struct slice s)
+{
+    return s.len > 0 && s.len <= NAME_REPO_MAX && is_path(s);
+}
+
+bool name_is_full(struct slice s)
+{
+    struct slice rest = s;
+    struct slice port = slice_cut(&rest, '/');
+    struct slice host = slice_cut(&port, ':');
+    uint64_t number;
+
+    if (s.len == 0 || s.len > NAME_FULL_MAX || !is_component(host))
+        return false;
+    if (port.ptr && (!slice_to_u64(port, &number) || number > UINT16_MAX || !rest.ptr))
+        return false;
+    return !rest.ptr || is_path(rest);
 }
 
 static bool is_tag_char(char c)

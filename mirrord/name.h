@@ -9,13 +9,19 @@
 #include <stddef.h>
 
 #include "base/slice.h"
+#include "mirrord/registry_host.h"
 
 #define NAME_REPO_MAX 255
+/* With the registry's host in front, as clients may write it and as the storage has it. */
+#define NAME_FULL_MAX (REGISTRY_HOST_MAX + 1 + NAME_REPO_MAX)
 #define NAME_TAG_MAX 128
 
 /* Components of lower-case letters and digits, parted by '/', each with single '.', '_', "__" or
  * runs of '-' between its characters; at most NAME_REPO_MAX bytes. */
 bool name_is_repo(struct slice s);
+/* The same, perhaps behind a registry's host with or without a port; at most NAME_FULL_MAX bytes.
+ * Whether its first component is a registry's host is not known here. */
+bool name_is_full(struct slice s);
 /* [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127} */
 bool name_is_tag(struct slice s);
 

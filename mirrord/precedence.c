@@ -8,7 +8,6 @@
 #include "base/alloc.h"
 #include "base/check.h"
 #include "mirrord/api_private.h"
-#include "mirrord/tag_pattern.h"
 
 /* One item; slices point into its text. */
 struct rule {
@@ -20,7 +19,6 @@ struct rule {
 struct precedence_rules {
     struct rule *rules;
     size_t n;
-    bool is_hub;
 };
 
 static const char *const NAMES[] = {
@@ -51,7 +49,8 @@ static bool read_name(struct slice name, enum precedence *out)
     return false;
 }
 
-static int read_rule(struct slice item, struct rule *out, struct error *err)
+static int read_rule(struct slice item, const struct tag_pattern_names *names, struct rule *out,
+                     struct error *err)
 {
     struct slice rest = item;
     struct slice pattern = slice_trim(slice_cut(&rest, '='));
@@ -61,29 +60,29 @@ static int read_rule(struct slice item, struct rule *out, struct error *err)
     if (!read_name(slice_trim(rest), &out->precedence))
         return error_set(err, -EINVAL,
                          "no rule but local-first, upstream-first, local-only, upstream-only");
-    return tag_pattern_read(pattern, &out->pattern, err);
+    return tag_pattern_read(pattern, names, &out->pattern, err);
 }
 
 int precedence_check(struct slice item, struct error *err)
 {
     struct rule rule;
 
-    return read_rule(item, &rule, err);
+    return read_rule(item, NULL, &rule, err);
 }
 
-struct precedence_rules *precedence_new(const char *const *list, bool is_hub)
+struct precedence_rules *precedence_new(const char *const *list,
+                                        const struct tag_pattern_names *names)
 {
     struct precedence_rules *rules = xcalloc(1, sizeof(*rules));
     size_t n = 0;
 
     while (list && list[n])
         n++;
-    rules->is_hub = is_hub;
     rules->rules = xcalloc(n + 1, sizeof(*rules->rules));
     for (size_t i = 0; i < n; i++) {
         struct rule *r = &rules->rules[rules->n];
         r->text = xstrdup(list[i]);
-        if (read_rule(slice_of(r->text), r, NULL) == 0)
+        if (read_rule(slice_of(r->text), names, r, NULL) == 0)
             rules->n++;
         else
             free(r->text);
@@ -111,7 +110,7 @@ enum precedence precedence_judge(const struct precedence_rules *rules, struct sl
 {
     for (size_t i = 0; rules && i < rules->n; i++) {
         const struct rule *r = &rules->rules[i];
-        if (tag_pattern_matches(&r->pattern, rules->is_hub, repo, tag))
+        if (tag_pattern_matches(&r->pattern, repo, tag))
             return r->precedence;
     }
     return PRECEDENCE_LOCAL_FIRST;

@@ -20,6 +20,7 @@
 
 #include "base/error.h"
 #include "base/slice.h"
+#include "mirrord/tag_pattern.h"
 
 struct api;
 struct precedence_rules;
@@ -43,8 +44,9 @@ const char *precedence_name(enum precedence p);
 /* 0, or -EINVAL with what is wrong with one item of the list. */
 int precedence_check(struct slice item, struct error *err);
 /* The list is NULL-terminated, or NULL: empty. Items that precedence_check refuses match nothing;
- * the configuration has refused them before. is_hub: "library/x" is also meant by "x". */
-struct precedence_rules *precedence_new(const char *const *list, bool is_hub);
+ * the configuration has refused them before. names NULL: those of the storage only. */
+struct precedence_rules *precedence_new(const char *const *list,
+                                        const struct tag_pattern_names *names);
 void precedence_free(struct precedence_rules **rules);
 /* NULL rules: local-first. */
 enum precedence precedence_judge(const struct precedence_rules *rules, struct slice repo,

@@ -4,14 +4,12 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/alloc.h"
 #include "base/check.h"
-#include "base/glob.h"
 
 struct repository_rule {
-    struct slice pattern; /* in the rules' text */
+    struct repo_pattern pattern; /* in the rules' text */
     bool is_exclusion;
 };
 
@@ -20,37 +18,31 @@ struct push_rules {
     size_t n_repositories;
     struct network *networks;
     size_t n_networks;
-    bool is_hub;
     char **texts; /* what the patterns point into */
 };
 
-static bool is_pattern_char(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c != '\0' && strchr("._-/*?", c));
-}
-
 /* Cuts the '!' off. */
-static struct repository_rule read_pattern(struct slice text)
+static struct slice cut_mark(struct slice text, bool *is_exclusion)
 {
-    struct repository_rule rule = {.pattern = slice_trim(text)};
+    struct slice pattern = slice_trim(text);
 
-    rule.is_exclusion = slice_starts(rule.pattern, SLICE("!"));
-    if (rule.is_exclusion) {
-        rule.pattern.ptr++;
-        rule.pattern.len--;
+    *is_exclusion = slice_starts(pattern, SLICE("!"));
+    if (*is_exclusion) {
+        pattern.ptr++;
+        pattern.len--;
     }
-    return rule;
+    return pattern;
 }
 
 int push_rules_check_pattern(struct slice text, struct error *err)
 {
-    struct repository_rule rule = read_pattern(text);
+    bool is_exclusion;
+    struct slice pattern = cut_mark(text, &is_exclusion);
 
-    if (rule.pattern.len == 0)
+    if (pattern.len == 0)
         return error_set(err, -EINVAL, "no pattern");
-    for (size_t i = 0; i < rule.pattern.len; i++)
-        if (!is_pattern_char(rule.pattern.ptr[i]))
-            return error_set(err, -EINVAL, "a character that no name of a repository has");
+    if (!repo_pattern_is_valid(pattern))
+        return error_set(err, -EINVAL, "a character that no name of a repository has");
     return 0;
 }
 
@@ -63,15 +55,19 @@ static size_t count(const char *const *list)
     return n;
 }
 
-static void add_repositories(struct push_rules *rules, const char *const *list)
+static void add_repositories(struct push_rules *rules, const char *const *list,
+                             const struct tag_pattern_names *names)
 {
     size_t n = count(list);
 
     rules->repositories = xcalloc(n + 1, sizeof(*rules->repositories));
     rules->texts = xcalloc(n + 1, sizeof(*rules->texts));
     for (size_t i = 0; i < n; i++) {
+        struct repository_rule *rule = &rules->repositories[i];
         rules->texts[i] = xstrdup(list[i]);
-        rules->repositories[i] = read_pattern(slice_of(rules->texts[i]));
+        struct slice pattern = cut_mark(slice_of(rules->texts[i]), &rule->is_exclusion);
+        rule->pattern =
+            repo_pattern_of(pattern, names ? names->registries : NULL, names && names->is_hub);
     }
     rules->n_repositories = n;
 }
@@ -88,12 +84,11 @@ static void add_networks(struct push_rules *rules, const char *const *list)
 }
 
 struct push_rules *push_rules_new(const char *const *repositories, const char *const *networks,
-                                  bool is_hub)
+                                  const struct tag_pattern_names *names)
 {
     struct push_rules *rules = xcalloc(1, sizeof(*rules));
 
-    rules->is_hub = is_hub;
-    add_repositories(rules, repositories);
+    add_repositories(rules, repositories, names);
     add_networks(rules, networks);
     return rules;
 }
@@ -113,23 +108,11 @@ void push_rules_free(struct push_rules **rr)
     free(rules);
 }
 
-/* Under its canonical name, or under the short one that a Docker Hub knows it by. */
-static bool is_meant(const struct push_rules *rules, struct slice pattern, struct slice repo)
-{
-    static const struct slice LIBRARY = {"library/", 8};
-
-    if (glob_match(pattern, repo))
-        return true;
-    if (!rules->is_hub || !slice_starts(repo, LIBRARY))
-        return false;
-    return glob_match(pattern, (struct slice){repo.ptr + LIBRARY.len, repo.len - LIBRARY.len});
-}
-
 /* The first pattern that matches decides. */
 static bool accepts(const struct push_rules *rules, struct slice repo)
 {
     for (size_t i = 0; i < rules->n_repositories; i++)
-        if (is_meant(rules, rules->repositories[i].pattern, repo))
+        if (repo_pattern_matches(&rules->repositories[i].pattern, repo))
             return !rules->repositories[i].is_exclusion;
     return false;
 }

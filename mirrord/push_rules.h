@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/slice.h"
 #include "mirrord/network.h"
+#include "mirrord/tag_pattern.h"
 
 struct push_rules;
 
@@ -22,9 +23,9 @@ enum push_verdict { PUSH_ALLOWED, PUSH_WRONG_NETWORK, PUSH_WRONG_REPOSITORY, PUS
 /* 0, or -EINVAL with the reason: a pattern of push.repositories that no repository can match. */
 int push_rules_check_pattern(struct slice pattern, struct error *err);
 /* Lists are NULL-terminated, or NULL: empty. What does not parse allows nothing; the configuration
- * has refused it before. */
+ * has refused it before. names NULL: those of the storage only. */
 struct push_rules *push_rules_new(const char *const *repositories, const char *const *networks,
-                                  bool is_hub);
+                                  const struct tag_pattern_names *names);
 void push_rules_free(struct push_rules **rules);
 /* repo: canonical. */
 enum push_verdict push_rules_judge(const struct push_rules *rules, struct slice repo,

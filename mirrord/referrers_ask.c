@@ -57,7 +57,7 @@ struct question {
     int retry_after_s;
     struct error why; /* for the log */
     size_t repo_len;
-    char repo[NAME_HUB_SIZE];
+    char repo[NAME_FULL_MAX];
 };
 
 /* What a question is made of. */

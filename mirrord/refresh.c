@@ -43,7 +43,7 @@ struct refresh {
     struct digest digest; /* that the tag points to now */
     int64_t told_at_s;
     size_t repo_len, tag_len;
-    char repo[NAME_HUB_SIZE];
+    char repo[NAME_FULL_MAX];
     char tag[NAME_TAG_MAX];
 };
 
@@ -212,7 +212,7 @@ struct flights *refresh_table(void)
 void refresh_tag(struct api *api, struct slice repo, struct slice tag)
 {
     struct wish wish = {api, repo, tag};
-    char key[NAME_HUB_SIZE + 1 + NAME_TAG_MAX];
+    char key[NAME_FULL_MAX + 1 + NAME_TAG_MAX];
     size_t n = repo.len;
 
     CHECK(n + 1 + tag.len <= sizeof(key));

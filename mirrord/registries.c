@@ -75,6 +75,7 @@ static void init_item(struct registry *g, const struct registry_config *config)
         .origin = config->upstream ? origin_upstream(slice_of(config->host)) : NULL,
         .is_hub = config->is_hub,
         .times = config->times,
+        .cost = config->cost,
     };
 }
 
@@ -183,12 +184,12 @@ struct slice registry_repo(const struct registry *g, struct slice repo)
     return (struct slice){repo.ptr + g->prefix.len, repo.len - g->prefix.len};
 }
 
-size_t registry_store_name(const struct registry *g, struct slice repo, char out[NAME_HUB_SIZE])
+size_t registry_store_name(const struct registry *g, struct slice repo, char out[NAME_FULL_MAX])
 {
     char name[NAME_HUB_SIZE];
     size_t n = repo.len ? name_canonical(repo, g->is_hub, name) : 0;
 
-    if (g->prefix.len + n > NAME_HUB_SIZE)
+    if (n > NAME_REPO_MAX || g->prefix.len + n > NAME_FULL_MAX)
         return 0;
     memcpy(out, g->prefix.ptr, g->prefix.len);
     memcpy(out + g->prefix.len, name, n);

@@ -39,6 +39,7 @@ struct registry {
     const char *origin;        /* its name in records of what is mirrored; NULL: none */
     bool is_hub;               /* Docker Hub: "nginx" is "library/nginx" */
     struct registry_times times;
+    unsigned cost; /* to fetch something again from it: cache/evict.h */
 };
 
 /* By what a registry is chosen. */
@@ -57,6 +58,7 @@ struct registry_config {
     struct upstream *upstream; /* a reference is taken; NULL: nobody is asked */
     bool is_hub;
     struct registry_times times;
+    unsigned cost;
     const char *const
         *ways[REGISTRY_WAY_MAX]; /* the texts that choose it, NULL-terminated or NULL */
 };
@@ -80,7 +82,7 @@ const struct registry *registries_of(const struct registries *r, struct slice re
 struct slice registry_repo(const struct registry *g, struct slice repo);
 /* The storage name of what this registry calls `repo` (valid, or empty). The length written to out;
  * 0 when it is too long. */
-size_t registry_store_name(const struct registry *g, struct slice repo, char out[NAME_HUB_SIZE]);
+size_t registry_store_name(const struct registry *g, struct slice repo, char out[NAME_FULL_MAX]);
 
 /* A list of what is known of all upstreams, for the admin listing; and their metrics in Prometheus'
  * text format. */

@@ -22,6 +22,7 @@ struct draft {
     bool is_default, is_hub;
     bool has_prefix; /* of its own, in place of its names */
     struct registry_times times;
+    unsigned cost;                 /* 0: not said */
     char **ways[REGISTRY_WAY_MAX]; /* texts, NULL-terminated */
     size_t n_ways[REGISTRY_WAY_MAX];
 };
@@ -144,12 +145,14 @@ static int64_t seconds_of(const struct upstream_entry *e, enum upstream_key key)
     return e->values[key].is_null ? -1 : e->values[key].number / 1000;
 }
 
-static void set_times(struct draft *d, const struct upstream_entry *e)
+static void set_rules(struct draft *d, const struct upstream_entry *e)
 {
     d->times = (struct registry_times){.ttl_s = seconds_of(e, UPSTREAM_TTL),
                                        .grace_s = seconds_of(e, UPSTREAM_GRACE),
                                        .keep_s = seconds_of(e, UPSTREAM_KEEP),
                                        .negative_ttl_s = seconds_of(e, UPSTREAM_NEGATIVE_TTL)};
+    if (!e->values[UPSTREAM_COST].is_null)
+        d->cost = (unsigned)e->values[UPSTREAM_COST].number;
 }
 
 /* The paths, hosts and names that an entry adds. */
@@ -160,7 +163,7 @@ static void add_ways(struct draft *d, const struct upstream_entry *e)
     const struct config_value *listen = &e->values[UPSTREAM_LISTEN];
     const char *prefix = e->values[UPSTREAM_PREFIX].text;
 
-    set_times(d, e);
+    set_rules(d, e);
     d->has_prefix = prefix != NULL;
     add_names(d);
     for (size_t i = 0; i < aliases->n_items; i++)
@@ -244,7 +247,8 @@ static struct registry_config finish(const struct draft *d)
                                 .is_default = d->is_default,
                                 .upstream = d->upstream,
                                 .is_hub = d->is_hub,
-                                .times = d->times};
+                                .times = d->times,
+                                .cost = d->cost > 0 ? d->cost : 1};
 
     for (int way = 0; way < REGISTRY_WAY_MAX; way++)
         c.ways[way] = (const char *const *)d->ways[way];

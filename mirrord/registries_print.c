@@ -16,7 +16,7 @@ static void print_registry(const struct registry *g, bool is_default, struct str
     strbuf_add_json(out, g->host);
     strbuf_addf(out, "\",\"default\":%s,\"prefix\":\"", is_default ? "true" : "false");
     strbuf_add_json(out, g->prefix);
-    strbuf_add_str(out, "\",\"urls\":[");
+    strbuf_addf(out, "\",\"cost\":%u,\"urls\":[", g->cost);
     for (struct upstream *u = g->upstream; u; u = upstream_fallback(u)) {
         strbuf_add_str(out, between);
         upstream_print_json(u, out);

@@ -81,8 +81,7 @@ static enum api_error choose(const struct registries *r, const struct registry_r
     return API_ERROR_NONE;
 }
 
-/* Cuts the first component off a name of several if it chooses a registry. */
-static const struct registry *cut_first(const struct registries *r, struct slice *repo)
+const struct registry *registry_route_cut(const struct registries *r, struct slice *repo)
 {
     struct slice rest = *repo;
     struct slice first = slice_cut(&rest, '/');
@@ -95,10 +94,10 @@ static const struct registry *cut_first(const struct registries *r, struct slice
 
 /* The storage name under the registry that is chosen, or that the first component chooses. */
 static size_t store_name(const struct registries *r, const struct registry **g, struct slice repo,
-                         char out[NAME_HUB_SIZE])
+                         char out[NAME_FULL_MAX])
 {
     struct slice rest = repo;
-    const struct registry *first = cut_first(r, &rest);
+    const struct registry *first = registry_route_cut(r, &rest);
 
     /* Who names the registry twice means it once. */
     if (first && (!*g || *g == first))
@@ -121,7 +120,7 @@ static enum api_error check_whose(const struct registries *r, const char *repo,
 }
 
 enum api_error registry_route(const struct registries *r, const struct registry_request *q,
-                              char repo_out[NAME_HUB_SIZE], struct registry_choice *out)
+                              char repo_out[NAME_FULL_MAX], struct registry_choice *out)
 {
     *out = (struct registry_choice){.ns = SLICE_NONE};
     enum api_error error = choose(r, q, out);
@@ -137,7 +136,7 @@ enum api_error registry_route(const struct registries *r, const struct registry_
     return API_ERROR_NONE;
 }
 
-size_t registry_route_name(const struct registries *r, struct slice repo, char out[NAME_HUB_SIZE])
+size_t registry_route_name(const struct registries *r, struct slice repo, char out[NAME_FULL_MAX])
 {
     const struct registry *g = NULL;
 

@@ -22,9 +22,8 @@ struct registry_request {
     struct slice host;     /* the Host field; or empty */
     struct slice listener; /* the address it came in by, as upstreams' `listen` has it; or empty */
     struct slice base;     /* decoded path before /v2, "/ghcr.io"; or empty */
-    struct slice repo; /* valid by name_is_repo, but for a port in the first component; empty: no
-                          repository is asked for */
-    bool is_pull;      /* ns counts */
+    struct slice repo;     /* valid by name_is_full; empty: no repository is asked for */
+    bool is_pull;          /* ns counts */
 };
 
 struct registry_choice {
@@ -38,9 +37,12 @@ struct registry_choice {
 /* API_ERROR_NONE and the choice with the storage name in `repo_out`; API_ERROR_NAME_UNKNOWN for a
  * ns, API_ERROR_PATH_UNKNOWN for a base that is not in the table; API_ERROR_NAME_INVALID. */
 enum api_error registry_route(const struct registries *r, const struct registry_request *q,
-                              char repo_out[NAME_HUB_SIZE], struct registry_choice *out);
+                              char repo_out[NAME_FULL_MAX], struct registry_choice *out);
 /* The storage name of a repository that is named without any of this: by its name alone. The length
  * written; 0: not valid. */
-size_t registry_route_name(const struct registries *r, struct slice repo, char out[NAME_HUB_SIZE]);
+size_t registry_route_name(const struct registries *r, struct slice repo, char out[NAME_FULL_MAX]);
+/* Cuts the first component off a name, or a pattern, of several if it chooses a registry; else
+ * NULL. */
+const struct registry *registry_route_cut(const struct registries *r, struct slice *repo);
 
 #endif

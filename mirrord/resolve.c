@@ -42,7 +42,7 @@ enum {
     N_FAILURES = 1024,
     DOUBT_S = 86400,
     MEDIA_TYPE_MAX = 255,
-    KEY_SIZE = 2 + NAME_HUB_SIZE + DIGEST_TEXT_SIZE
+    KEY_SIZE = 2 + NAME_FULL_MAX + DIGEST_TEXT_SIZE
 };
 
 struct question {
@@ -62,7 +62,7 @@ struct question {
     struct resolve_answer answer;
     struct error error; /* for the log */
     size_t repo_len, reference_len;
-    char repo[NAME_HUB_SIZE];
+    char repo[NAME_FULL_MAX];
     char reference[DIGEST_TEXT_SIZE]; /* not NUL-terminated */
 };
 _Static_assert(NAME_TAG_MAX < DIGEST_TEXT_SIZE, "a tag fits where a digest does");
@@ -225,7 +225,7 @@ struct tag_commit {
     const struct api *api;
     struct tag_record record;
     size_t repo_len, tag_len;
-    char repo[NAME_HUB_SIZE];
+    char repo[NAME_FULL_MAX];
     char tag[NAME_TAG_MAX];
 };
 

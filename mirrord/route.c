@@ -129,24 +129,10 @@ static enum api_error read_query(struct slice query, struct route *out)
     return API_ERROR_NONE;
 }
 
-/* A name, perhaps with a port in its first component as a registry may have it. */
-static bool is_repo(struct slice repo)
-{
-    struct slice rest = repo;
-    struct slice port = slice_cut(&rest, '/');
-    struct slice host = slice_cut(&port, ':');
-    uint64_t number;
-
-    if (!port.ptr)
-        return name_is_repo(repo);
-    return repo.len <= NAME_REPO_MAX && name_is_repo(host) && slice_to_u64(port, &number) &&
-           number <= UINT16_MAX && rest.ptr && name_is_repo(rest);
-}
-
 /* The grammar of the parts that read_path cut out. */
 static enum api_error check_parts(struct route *out)
 {
-    if (!is_repo(out->repo))
+    if (!name_is_full(out->repo))
         return API_ERROR_NAME_INVALID;
     if (out->id == ROUTE_TAGS || out->id == ROUTE_UPLOADS || out->id == ROUTE_UPLOAD)
         return API_ERROR_NONE;

@@ -40,13 +40,13 @@ enum route_id {
 };
 
 /* No path that is longer once decoded can be valid. */
-#define ROUTE_PATH_MAX 640
+#define ROUTE_PATH_MAX 768
 
 struct route {
     enum route_id id;
     const char *allow;      /* methods that this resource can have, for 405 */
     struct slice base;      /* "/ghcr.io" of /ghcr.io/v2/…; else empty */
-    struct slice repo;      /* valid by name_is_repo, but for a port in the first component */
+    struct slice repo;      /* valid by name_is_full */
     struct slice reference; /* tag, digest, or id of an upload, as text */
     bool is_digest;
     struct digest digest;
@@ -54,7 +54,7 @@ struct route {
     uint64_t n;
     struct slice last; /* decoded; empty when not given */
     char path_text[ROUTE_PATH_MAX];
-    char last_text[NAME_REPO_MAX];
+    char last_text[NAME_FULL_MAX];
 };
 
 /* API_ERROR_NONE, or what is wrong with the request; id and allow are set as far as known. */

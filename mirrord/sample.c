@@ -45,7 +45,7 @@ static const char file_comment[] =
     "NAME\n"
     "# or, when it is not set, the default. Sizes take the units k, m, g (or KiB, MiB, GiB), "
     "durations\n"
-    "# ms, s, m, h, d; without a unit they are bytes and seconds. A missing key, or null (~), "
+    "# ms, s, m, h, d, w; without a unit they are bytes and seconds. A missing key, or null (~), "
     "means\n"
     "# the default. This file is what `mirrord sample` prints.\n";
 

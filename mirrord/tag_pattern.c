@@ -8,48 +8,48 @@
 #include "base/check.h"
 #include "base/glob.h"
 
-static bool has_only(struct slice s, const char *more)
+static bool is_valid_tag(struct slice s)
 {
     for (size_t i = 0; i < s.len; i++) {
         char c = s.ptr[i];
-        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && (c == '\0' || !strchr(more, c)))
+        if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') &&
+            (c == '\0' || !strchr("._-*?", c)))
             return false;
     }
     return s.len > 0;
 }
 
-int tag_pattern_read(struct slice text, struct tag_pattern *out, struct error *err)
+/* Cuts the tag off, at a colon that is not that of a port: behind that comes a slash. */
+static struct slice cut_tag(struct slice *repo)
 {
-    struct slice rest = text;
-    struct tag_pattern p = {.repo = slice_cut(&rest, ':')};
+    const char *end = repo->ptr + repo->len;
+    const char *colon = repo->len ? memrchr(repo->ptr, ':', repo->len) : NULL;
 
-    p.tag = rest;
-    if (!has_only(p.repo, "._-/*?"))
+    if (!colon || memchr(colon, '/', (size_t)(end - colon)))
+        return SLICE_NONE;
+    repo->len = (size_t)(colon - repo->ptr);
+    return (struct slice){colon + 1, (size_t)(end - colon - 1)};
+}
+
+int tag_pattern_read(struct slice text, const struct tag_pattern_names *names,
+                     struct tag_pattern *out, struct error *err)
+{
+    struct slice repo = text;
+    struct slice tag = cut_tag(&repo);
+
+    if (!repo_pattern_is_valid(repo))
         return error_set(err, -EINVAL, "a pattern that no name of a repository can match");
-    if (p.tag.ptr && !has_only(p.tag, "ABCDEFGHIJKLMNOPQRSTUVWXYZ._-*?"))
+    if (tag.ptr && !is_valid_tag(tag))
         return error_set(err, -EINVAL, "a pattern that no tag can match");
-    *out = p;
+    *out = (struct tag_pattern){
+        repo_pattern_of(repo, names ? names->registries : NULL, names && names->is_hub), tag};
     return 0;
 }
 
-/* Under its canonical name, or under the short one that a Docker Hub knows it by. */
-static bool is_meant(struct slice pattern, bool is_hub, struct slice repo)
+bool tag_pattern_matches(const struct tag_pattern *p, struct slice repo, struct slice tag)
 {
-    static const struct slice LIBRARY = {"library/", 8};
-
-    CHECK(pattern.len > 0);
-    if (glob_match(pattern, repo))
-        return true;
-    if (!is_hub || !slice_starts(repo, LIBRARY))
-        return false;
-    return glob_match(pattern, (struct slice){repo.ptr + LIBRARY.len, repo.len - LIBRARY.len});
-}
-
-bool tag_pattern_matches(const struct tag_pattern *p, bool is_hub, struct slice repo,
-                         struct slice tag)
-{
-    CHECK(p->repo.len > 0);
+    CHECK(p->repo.glob.ptr);
     if (p->tag.ptr && (tag.len == 0 || !glob_match(p->tag, tag)))
         return false;
-    return is_meant(p->repo, is_hub, repo);
+    return repo_pattern_matches(&p->repo, repo);
 }

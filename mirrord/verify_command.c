@@ -67,7 +67,8 @@ static const char *const NEWS[] = {
     [SCRUB_NEWS_DAMAGED] = "damaged",   [SCRUB_NEWS_REMOVED] = "removed",
     [SCRUB_NEWS_BAD_PUSHED] = "pushed", [SCRUB_NEWS_HEALED] = "healed",
     [SCRUB_NEWS_UNREADABLE] = "error",  [SCRUB_NEWS_LINK] = "link",
-    [SCRUB_NEWS_MISSING] = "missing",
+    [SCRUB_NEWS_MISSING] = "missing",   [SCRUB_NEWS_TAG_REMOVED] = "removed",
+    [SCRUB_NEWS_BAD_TAG] = "pushed",
 };
 _Static_assert(sizeof(NEWS) / sizeof(NEWS[0]) == SCRUB_NEWS_MAX, "a word for all news");
 
@@ -95,15 +96,18 @@ static void on_news(void *arg, enum scrub_news news, const struct digest *d, con
 
 static int print_end(const struct scrub_report *r, bool is_dry)
 {
-    bool is_clean =
-        r->n_damaged + r->n_unreadable + r->n_links_repaired + r->n_missing + r->n_bad_pushed == 0;
+    bool is_clean = r->n_damaged + r->n_unreadable + r->n_links_repaired + r->n_missing +
+                        r->n_bad_pushed + r->n_tags_removed + r->n_bad_tags ==
+                    0;
 
     printf("%s: %" PRIu64 " blobs, %" PRIu64 " bytes, %" PRIu64 " links; damaged %" PRIu64
            ", %s %" PRIu64 ", pushed and damaged %" PRIu64 ", missing %" PRIu64
-           ", links %s %" PRIu64 ", not readable %" PRIu64 "\n",
+           ", links %s %" PRIu64 ", not readable %" PRIu64 "; %" PRIu64 " tags, %s %" PRIu64
+           ", pushed and damaged %" PRIu64 "\n",
            is_clean ? "clean" : "not clean", r->n_blobs, r->bytes, r->n_links, r->n_damaged,
            is_dry ? "would be removed" : "removed", r->n_removed, r->n_bad_pushed, r->n_missing,
-           is_dry ? "to be repaired" : "repaired", r->n_links_repaired, r->n_unreadable);
+           is_dry ? "to be repaired" : "repaired", r->n_links_repaired, r->n_unreadable, r->n_tags,
+           is_dry ? "would be removed" : "removed", r->n_tags_removed, r->n_bad_tags);
     if (fflush(stdout) != 0) {
         perror("mirrord: standard output");
         return EXIT_FAILURE;

@@ -123,6 +123,15 @@ static int map_put(struct builder *b, struct yaml_node *map, struct yaml_pair pa
     return 0;
 }
 
+/* The same for a key that stands in the mapping itself: there it should stand once. */
+static int map_put_own(struct builder *b, struct yaml_node *map, struct yaml_pair pair)
+{
+    for (size_t i = 0; i < map->n_pairs; i++)
+        if (slice_equal(map->pairs[i].key, pair.key))
+            pair.line_before = map->pairs[i].line;
+    return map_put(b, map, pair);
+}
+
 /* Adds all pairs of another mapping, as << does. */
 static int map_merge(struct builder *b, struct yaml_node *map, const struct yaml_node *from)
 {
@@ -176,7 +185,7 @@ static int place(struct builder *b, struct yaml_node *node)
     }
     struct frame *frame = &b->stack[b->depth - 1];
     if (frame->node->kind == YAML_NODE_IS_LIST) {
-        struct yaml_pair item = {SLICE_NONE, node->line, node};
+        struct yaml_pair item = {.key = SLICE_NONE, .line = node->line, .value = node};
         pairs_push(&frame->node->pairs, &frame->node->n_pairs, item);
         return 0;
     }
@@ -186,10 +195,10 @@ static int place(struct builder *b, struct yaml_node *node)
         frame->key = node;
         return 0;
     }
-    struct yaml_pair pair = {frame->key->text, frame->key->line, node};
+    struct yaml_pair pair = {.key = frame->key->text, .line = frame->key->line, .value = node};
     frame->key = NULL;
     if (!frame->is_merge_key)
-        return map_put(b, frame->node, pair);
+        return map_put_own(b, frame->node, pair);
     frame->is_merge_key = false;
     pairs_push(&frame->merged, &frame->n_merged, pair);
     return 0;

@@ -1,6 +1,7 @@
 /*
  * A YAML 1.1 document as a tree of nodes that know their line. Aliases become shared nodes, merge
- * keys (<<) are done, of equal keys the last one wins, tags other than YAML's own are refused.
+ * keys (<<) are done, of equal keys the last one wins and knows of the one before, tags other than
+ * YAML's own are refused.
  *
  * The tree owns all nodes; they are constant after parsing and live until yaml_tree_free. Any
  * thread. Memory: the text is bounded by YAML_TREE_BYTES_MAX, nesting by YAML_TREE_DEPTH_MAX, and
@@ -31,8 +32,9 @@ enum yaml_node_kind {
 };
 
 struct yaml_pair {
-    struct slice key; /* as written; unused in lists */
-    unsigned line;    /* of the key */
+    struct slice key;     /* as written; unused in lists */
+    unsigned line;        /* of the key */
+    unsigned line_before; /* of the same key before it in this mapping; 0: there is none */
     const struct yaml_node *value;
 };
 

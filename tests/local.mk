@@ -146,6 +146,10 @@ tests_unit_test_link_LDADD = $(UNIT_CACHE)
 UNIT_TESTS += tests/unit/test_log
 tests_unit_test_log_SOURCES = tests/unit/test_log.c
 tests_unit_test_log_LDADD = $(UNIT_BASE)
+UNIT_TESTS += tests/unit/test_team
+tests_unit_test_team_SOURCES = tests/unit/test_team.c $(CACHE_PLACE)
+tests_unit_test_team_LDADD = $(UNIT_CACHE)
+
 UNIT_TESTS += tests/unit/test_lru
 tests_unit_test_lru_SOURCES = tests/unit/test_lru.c
 tests_unit_test_lru_LDADD = $(UNIT_CACHE)
@@ -183,6 +187,13 @@ tests_unit_test_options_LDADD = $(UNIT_MIRRORD)
 UNIT_TESTS += tests/unit/test_origin
 tests_unit_test_origin_SOURCES = tests/unit/test_origin.c
 tests_unit_test_origin_LDADD = $(UNIT_CACHE)
+UNIT_TESTS += tests/unit/test_image_choice
+tests_unit_test_image_choice_SOURCES = tests/unit/test_image_choice.c
+tests_unit_test_image_choice_LDADD = $(UNIT_MIRRORD)
+UNIT_TESTS += tests/unit/test_repo_pattern
+tests_unit_test_repo_pattern_SOURCES = tests/unit/test_repo_pattern.c
+tests_unit_test_repo_pattern_LDADD = $(UNIT_MIRRORD)
+
 UNIT_TESTS += tests/unit/test_image_pattern
 tests_unit_test_image_pattern_SOURCES = tests/unit/test_image_pattern.c
 tests_unit_test_image_pattern_LDADD = $(UNIT_MIRRORD)

@@ -109,6 +109,9 @@ static enum fetch_step token_failed(struct fetch *f, const struct token_result *
     case TOKEN_THROTTLED:
         return fetch_retry_throttled(f, r->retry_after_s);
     default:
+        /* What was learnt from an earlier challenge may be out of date. */
+        if (!f->was_challenged)
+            upstream_forget_auth(f->upstream, f->plan.realm);
         /* Without its token service it is of no more use than without itself. */
         if (fetch_next_has_siblings(f) && fetch_is_at_origin(f))
             upstream_note_failure(f->upstream);
@@ -197,6 +200,7 @@ static enum fetch_step answer_bearer(struct fetch *f)
         token_drop(f->upstream, &old_key, f->token);
     clear_authorization(f);
     f->auth_rounds++;
+    f->was_challenged = true;
     plan_token(f, &realm);
     /* Another host than the registry gets nothing of ours but what anybody gets. */
     f->plan_is_anonymous = !f->upstream->basic || !is_at_origin;

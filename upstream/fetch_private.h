@@ -93,6 +93,7 @@ struct fetch {
     struct known_auth plan; /* the token wanted, or the one in use */
     bool plan_is_anonymous;
     unsigned auth_rounds; /* challenges answered since the last good head */
+    bool was_challenged;  /* by the registry, in this fetch: what it said is not out of date */
     bool has_pinged;
     struct token_wait *token_wait; /* own; NULL unless waiting */
     bool has_token_result;

@@ -394,6 +394,20 @@ void upstream_learn_auth(struct upstream *u, const struct challenge *c, const ch
     known_auth_fini(&old);
 }
 
+void upstream_forget_auth(struct upstream *u, const char *realm)
+{
+    struct known_auth old = {.is_known = false};
+
+    CHECK(realm);
+    pthread_mutex_lock(&u->lock);
+    if (u->auth.realm && strcmp(u->auth.realm, realm) == 0) {
+        old = u->auth;
+        u->auth = (struct known_auth){.is_known = false};
+    }
+    pthread_mutex_unlock(&u->lock);
+    known_auth_fini(&old);
+}
+
 void upstream_recall_auth(struct upstream *u, const char *repo, struct known_auth *out)
 {
     pthread_mutex_lock(&u->lock);

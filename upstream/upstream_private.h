@@ -77,6 +77,9 @@ void upstream_note_quota(struct upstream *u, const struct http_call *call);
 void upstream_learn_auth(struct upstream *u, const struct challenge *c, const char *repo);
 /* What to expect for `repo`; strings are copies, the scope always stands. is_known tells. */
 void upstream_recall_auth(struct upstream *u, const char *repo, struct known_auth *out);
+/* The token service of that realm is of no use. The registry may have another one meanwhile: it is
+ * asked without a token, and says. Nothing happens when something else has been learnt since. */
+void upstream_forget_auth(struct upstream *u, const char *realm);
 void known_auth_fini(struct known_auth *a);
 
 #endif

@@ -89,6 +89,7 @@ def test_check_prints_what_would_run(tmp_path):
     ("local: [\n", []),
     ("- a\n- b\n", []),
     ("other:\n  storage: local\n", ["local"]),
+    ("local:\n  mirroring:\n    upstreams:\n      a.io: http://a\n      a.io: http://b\n", ["a.io", ":5", "twice"]),
 ])
 def test_bad_files_stop_the_start(tmp_path, text, words):
     """File, line, key, and what is allowed; exit status 2."""
@@ -113,6 +114,14 @@ def test_bad_variables_stop_the_start(tmp_path, settings, word):
     assert status == 2 and word in output, output
 
 
+def test_doubled_keys_are_told(tmp_path):
+    """They stop nothing, as they never did."""
+    path = tmp_path / "config.yml"
+    path.write_text("local:\n  storage: local\n  storage_path: /x\n  loglevel: info\n  loglevel: warn\n")
+    status, output = run("check", "-c", path, folder=tmp_path, SETTINGS_FLAVOR="local")
+    assert status == 0 and f"{path}:5: loglevel: stands on line 4, too; the last one counts\n" in output
+
+
 def test_usage(tmp_path):
     for option in ("-h", "--help"):
         status, output = run(option, folder=tmp_path)
@@ -120,10 +129,15 @@ def test_usage(tmp_path):
     for option in ("-V", "--version"):
         status, output = run(option, folder=tmp_path)
         assert status == 0 and output.startswith("mirrord ")
-    status, output = run("ls", "--help", folder=tmp_path)
-    assert status == 0 and "check" in output
+    names = [line.split()[0] for line in run("-h", folder=tmp_path)[1].split("commands:\n")[1].splitlines()]
+    assert {"run", "check", "gc", "verify", "ls", "pin"} <= set(names)
+    for name in names:
+        status, output = run(name, "--help", folder=tmp_path)
+        assert status == 0 and output.startswith("usage: mirrord %s" % name), output
+        assert ("--json" in output) == (name in ("ls", "pin", "unpin", "evict")), output
     assert run("-x", folder=tmp_path)[0] == 2
-    assert run("frobnicate", folder=tmp_path)[0] == 2
+    status, output = run("frobnicate", folder=tmp_path)
+    assert status == 2 and "no command `frobnicate`" in output
 
 
 def test_port_is_taken(tmp_path, fake):

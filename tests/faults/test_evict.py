@@ -1,6 +1,7 @@
 """Eviction while other things happen: what must stay stays, what a client has begun to read it gets whole, and what has
 gone is fetched again as if it had never been here."""
 import os
+import signal
 import threading
 import time
 
@@ -68,6 +69,22 @@ def test_limit_lowered(make_mirror, fake):
         pull(mirror, image, REPOSITORY, "v%d" % n)
     mirror.wait_metric('mirrord_evicted_images_total{reason="size"}', 4)
     mirror.wait_metric('mirrord_evicted_bytes_total{reason="size"}', whole - whole // 2 * 0.6)
+
+
+def test_limits_that_cannot_be(make_mirror, fake):
+    """At run time they are told, one by one, and those in force stay."""
+    mirror = with_limits(make_mirror, fake, cache_max_size="1G", cache_high_water="80%", cache_low_water="60%")
+    wait_until(lambda: report(mirror)["high_bytes"] == (1 << 30) // 100 * 80 + (1 << 30) % 100 * 80 // 100, lambda: report(mirror))
+    before = report(mirror)
+    evicting.write_limits(mirror, cache_max_size="0%", cache_min_free="lots")
+    mirror.process.send_signal(signal.SIGHUP)
+    for wrong in ("cache_max_size: `0%` is out of range", "cache_min_free: `lots` is not a size or share"):
+        mirror.wait_for_log(r"ERROR: .*configuration not applied: [^\n]*%s[^\n\\]*\n" % wrong)
+    evicting.write_limits(mirror, cache_max_size="1G", cache_high_water="50%", cache_low_water="60%")
+    mirror.process.send_signal(signal.SIGHUP)
+    mirror.wait_for_log("configuration not applied: .*cache_low_water: not below cache_high_water")
+    after = report(mirror)
+    assert [after[name] for name in ("high_bytes", "low_bytes")] == [before[name] for name in ("high_bytes", "low_bytes")]
 
 
 def test_pushed_alone_is_too_much(make_mirror, fake):
@@ -218,6 +235,42 @@ def test_share_of_the_filesystem(small_disk, fake):
         mirror.check_storage()
     finally:
         mirror.stop()
+
+
+def fill_up(folder):
+    """Somebody else takes all that the disk has left."""
+    file = os.open(os.path.join(folder, "filler"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with pytest.raises(OSError):
+        while True:
+            os.write(file, bytes(1 << 12))
+    os.close(file)
+
+
+@pytest.mark.parametrize("restarts", [False, True], ids=["running", "restarted"])
+def test_full_to_the_last_byte(make_mirror, fake, small_disk, restarts):
+    """What makes room has the room that it needs: the ledger, too, is written when nobody else can write any more."""
+    mirror = make_mirror(fake, start=False, STORAGE_PATH=small_disk)
+    mirror.storage = str(small_disk)
+    evicting.write_limits(mirror)
+    mirror.arguments = ["-c", evicting.limit_file(mirror)]
+    mirror.start()
+    for n in range(12):
+        keep(mirror, add(fake, simple(n, layers=5), "v%d" % n), REPOSITORY, "v%d" % n)
+        wait_image(mirror, "%s:v%d" % (REPOSITORY, n), lambda image: image and image["whole"])
+    evicting.wait_ready(mirror)
+    fill_up(small_disk)
+    for n in range(12):
+        pull(mirror, simple(n, layers=5), REPOSITORY, "v%d" % n)
+    if restarts:
+        evicting.write_limits(mirror, cache_min_free="1M")
+        mirror.stop()
+        fill_up(small_disk)
+        mirror.start()
+    else:
+        set_limits(mirror, cache_min_free="1M")
+    wait_until(lambda: report(mirror)["images_total"] == 12, lambda: "all have gone: %s" % report(mirror), 60)
+    pull(mirror, simple(0, layers=5), REPOSITORY, "v0")
+    assert ask(mirror, "/ledger")[1]["rebuilt"] == 0
 
 
 # --- what is in use -------------------------------------------------------------------------------

@@ -375,6 +375,166 @@ def test_links(make_mirror):
     assert scrub(mirror)["links_repaired"] == 0
 
 
+# --- tags ----------------------------------------------------------------------------------------
+
+def tag_file(mirror, name, file):
+    repository, tag = name.split(":")
+    return os.path.join(mirror.storage, "docker/registry/v2/repositories", repository, "_manifests/tags", tag, file)
+
+
+def halve(path):
+    os.truncate(path, os.path.getsize(path) // 2)
+
+
+def scribble(path):
+    with open(path, "w") as file:
+        file.write("{}")
+
+
+DAMAGES_OF_TEXT = [empty, zero, halve, scribble]
+
+
+@pytest.fixture
+def tagged(make_mirror, fake):
+    """A mirrored tag and a pushed one, stopped."""
+    mirror = make_mirror(fake, **{**ASKED, "MIRROR_TAGS_CACHE_TTL": "1h"})
+    mirror.mirrored, mirror.pushed = simple(96), simple(97)
+    fake.add_image(mirror.mirrored, "library/test", "v1")
+    assert mirror.get("/v2/library/test/manifests/v1").status == 200
+    wait_until(lambda: os.path.exists(tag_file(mirror, "library/test:v1", "current/link")), "the tag is kept")
+    Pusher(mirror.address).image("team/app", mirror.pushed, "v1")
+    mirror.stop()
+    return mirror
+
+
+def check_tags(found, **wanted):
+    names = {"tags": 2, "links_repaired": 0, "tags_removed": 0, "damaged_tags": 0, "unreadable": 0, **wanted}
+    assert {name: found[name] for name in names} == names, found
+
+
+def check_pulls(mirror):
+    assert mirror.get("/v2/library/test/manifests/v1").body == mirror.mirrored.manifest
+    assert mirror.get("/v2/team/app/manifests/v1").body == mirror.pushed.manifest
+
+
+@pytest.mark.parametrize("damage", DAMAGES_OF_TEXT, ids=lambda damage: damage.__name__)
+def test_tag_links_are_mended(tagged, fake, damage):
+    """The record says what the link should: nobody is asked, not even before a pass, and nothing is lost."""
+    for name in ("library/test:v1", "team/app:v1"):
+        damage(tag_file(tagged, name, "current/link"))
+    n_before = len(fake.requests)
+    tagged.start()
+    check_pulls(tagged)
+    found = scrub(tagged)
+    check_tags(found, links_repaired=2)
+    assert tagged.metric(BAD_PUSHED) == 0
+    for name, image in (("library/test:v1", tagged.mirrored), ("team/app:v1", tagged.pushed)):
+        with open(tag_file(tagged, name, "current/link")) as link:
+            assert link.read() == image.digest
+    check_tags(scrub(tagged))
+    tagged.restart()
+    check_pulls(tagged)
+    assert len(fake.requests) == n_before
+
+
+@pytest.mark.parametrize("damage", DAMAGES_OF_TEXT, ids=lambda damage: damage.__name__)
+def test_tag_records(tagged, fake, damage):
+    """Whose the tag was, its manifest's link tells: mirrored, it is mirrored again; pushed, it raises the alarm and stays."""
+    for name in ("library/test:v1", "team/app:v1"):
+        damage(tag_file(tagged, name, "mirrord.json"))
+    tagged.start()
+    found = scrub(tagged)
+    check_tags(found, links_repaired=1, damaged_tags=1)
+    assert found["pushed_tags"] == ["tag team/app:v1: its record is damaged"]
+    assert tagged.metric(BAD_PUSHED) == 1
+    assert "team/app:v1: its record is damaged; it was pushed" in tagged.log()
+    check_pulls(tagged)
+    response = tagged.get("/v2/library/test/manifests/v1")
+    assert response["x-mirrord-origin"].startswith("mirrored; upstream="), response.head
+    # Beyond its ttl the upstream is asked about the one, and never about the other.
+    tagged.restart()
+    wait_until(lambda: tagged.metric(BAD_PUSHED) == 1, "the alarm is back")
+    tagged.settings["MIRROR_TAGS_CACHE_TTL"] = "0"
+    tagged.restart()
+    n_before = len(fake.requests)
+    check_pulls(tagged)
+    assert {request.path for request in fake.requests[n_before:]} == {"/v2/library/test/manifests/v1"}
+    Pusher(tagged.address).image("team/app", tagged.pushed, "v1")
+    found = scrub(tagged)
+    check_tags(found)
+    assert found["pushed_tags"] == [] and tagged.metric(BAD_PUSHED) == 0
+
+
+def test_tags_of_which_nothing_is_left(tagged, fake):
+    """Mirrored: it goes, and the next pull asks the upstream. Pushed: it stays as it is, and raises the alarm."""
+    for name in ("library/test:v1", "team/app:v1"):
+        for file in ("current/link", "mirrord.json"):
+            zero(tag_file(tagged, name, file))
+    status, told, last, _ = verify(tagged, "--dry-run")
+    assert status == 1 and "2 tags, would be removed 1, pushed and damaged 1" in last, last
+    assert os.path.exists(tag_file(tagged, "library/test:v1", "current/link"))
+    tagged.start()
+    found = scrub(tagged)
+    check_tags(found, tags_removed=1, damaged_tags=1)
+    assert found["pushed_tags"] == ["tag team/app:v1: its link is damaged"]
+    assert tagged.metric(BAD_PUSHED) == 1 and tagged.metric("mirrord_scrub_tags_removed_total") == 1
+    assert not os.path.exists(tag_file(tagged, "library/test:v1", "current/link"))
+    assert os.path.exists(tag_file(tagged, "team/app:v1", "current/link"))
+    n_before = fake.count("/v2/library/test/manifests/v1")
+    assert tagged.get("/v2/library/test/manifests/v1").body == tagged.mirrored.manifest
+    assert fake.count("/v2/library/test/manifests/v1") == n_before + 1
+    Pusher(tagged.address).image("team/app", tagged.pushed, "v1")
+    check_tags(scrub(tagged))
+    check_pulls(tagged)
+
+
+def test_tag_without_its_manifest(tagged, fake):
+    """Pushed, only the operator can bring it back; mirrored, the next client does."""
+    for image in (tagged.mirrored, tagged.pushed):
+        os.unlink(tagged.blob_file(image.digest))
+    tagged.start()
+    found = scrub(tagged)
+    check_tags(found, damaged_tags=1)
+    assert found["pushed_tags"] == ["tag team/app:v1: the manifest that it points to is not here"]
+    assert tagged.metric(BAD_PUSHED) == 1
+    assert tagged.get("/v2/library/test/manifests/v1").body == tagged.mirrored.manifest
+    assert tagged.get("/v2/team/app/manifests/v1").status == 404
+    Pusher(tagged.address).image("team/app", tagged.pushed, "v1")
+    found = scrub(tagged)
+    check_tags(found)
+    assert tagged.metric(BAD_PUSHED) == 0
+
+
+def test_tag_that_cannot_be_read(tagged):
+    """Told, counted, and left alone."""
+    link = tag_file(tagged, "team/app:v1", "current/link")
+    os.unlink(link)
+    os.symlink("link", link)
+    tagged.start()
+    found = scrub(tagged)
+    check_tags(found, unreadable=1)
+    assert "tag team/app:v1: " in found["problem"], found
+    assert os.path.islink(link)
+    os.unlink(link)
+
+
+def test_tags_of_another_program(make_mirror):
+    """A link without a record was pushed by somebody, and is well."""
+    image = simple(98)
+    mirror = make_mirror(**ASKED)
+    Pusher(mirror.address).image("team/app", image, "v1")
+    mirror.stop()
+    os.unlink(tag_file(mirror, "team/app:v1", "mirrord.json"))
+    status, told, last, _ = verify(mirror)
+    assert (status, told) == (0, {}) and "1 tags, removed 0" in last, last
+    empty(tag_file(mirror, "team/app:v1", "current/link"))
+    status, told, last, _ = verify(mirror)
+    assert status == 1 and "pushed and damaged 1" in last, last
+    mirror.start()
+    assert mirror.get("/v2/team/app/manifests/v1").status == 404
+    Pusher(mirror.address).image("team/app", image, "v1")
+
+
 # --- how fast, how far ---------------------------------------------------------------------------
 
 def fill_storage(mirror, n, size, seed=100):
@@ -630,6 +790,7 @@ def test_verify_beside_a_daemon_that_cannot_be_told(make_mirror, fake, way):
 
 def test_verify_wrong_words(make_mirror):
     mirror = make_mirror(**ASKED)
+    assert verify(mirror, "--rate=100MiB", "--jobs=2")[0] == 0
     for words in (("--jobs", "0"), ("--jobs", "x"), ("--rate", "fast"), ("--rate", "0"), ("more",), ("--json",)):
         assert verify(mirror, *words)[0] == 2, words
     mirror.settings["STORAGE_PATH"] = os.path.join(mirror.folder, "nowhere")

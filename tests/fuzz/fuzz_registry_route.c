@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct slice host = slice_cut(&path, ' ');
     struct slice query = path;
     struct registry_choice choice;
-    char repo[NAME_HUB_SIZE];
+    char repo[NAME_FULL_MAX];
     struct route route;
 
     if (!table)

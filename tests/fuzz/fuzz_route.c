@@ -22,10 +22,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     if (error != API_ERROR_NONE)
         return 0;
-    bool has_port = route.repo.ptr && memchr(route.repo.ptr, ':', route.repo.len);
-    if (route.repo.ptr && !has_port && !name_is_repo(route.repo))
+    if (route.repo.ptr && !name_is_full(route.repo))
         abort();
-    if (route.repo.len > NAME_REPO_MAX || (route.base.len && route.base.ptr[0] != '/'))
+    if (route.repo.len > NAME_FULL_MAX || (route.base.len && route.base.ptr[0] != '/'))
         abort();
     if (route.id == ROUTE_MANIFEST && !route.is_digest && !name_is_tag(route.reference))
         abort();

@@ -299,7 +299,9 @@ static void test_messages(void **state)
                                "  loglevel: loud\n"
                                "  push:\n"
                                "    networks: [10.0.0.0/8, 10.0.0.1/8]\n"
-                               "    repositories: team/*,Team/*\n";
+                               "    repositories: team/*,Team/*\n"
+                               "  cache_max_size: 0%\n"
+                               "  cache_min_free: 101%\n";
     static const char *const LINES[] = {
         "t.yml:2: loglevl: unknown key; did you mean loglevel?",
         "t.yml:3: mirroring.source: `ftp://x` does not begin with http:// or https://; allowed: ",
@@ -319,6 +321,8 @@ static void test_messages(void **state)
         "address has bits behind the prefix); allowed: a list of IPv4 or IPv6 addresses",
         "t.yml:19: push.repositories: `team/*,Team/*` has an element `Team/*` that is not a pattern"
         " (a character that no name of a repository has); allowed: a list of patterns",
+        "t.yml:20: cache_max_size: `0%` is out of range; allowed: bytes, a number with k, m, g",
+        "t.yml:21: cache_min_free: `101%` is out of range",
     };
     struct strbuf problems = STRBUF_INIT;
     size_t n_lines = 0;
@@ -586,6 +590,59 @@ static void test_no_file(void **state)
     strbuf_fini(&out);
 }
 
+/* The last of equal keys counts, as it did in the legacy registry, and somebody is told. */
+static void test_doubled_keys(void **state)
+{
+    struct strbuf problems = STRBUF_INIT;
+    struct config *c = load("dev:\n"
+                            "    loglevel: info\n"
+                            "other:\n"
+                            "    debug: true\n"
+                            "    debug: false\n"
+                            "dev:\n"
+                            "    loglevel: info\n"
+                            "    mirroring:\n"
+                            "        tags_cache_ttl: 1h\n"
+                            "        tags_cache_ttl: 1w\n"
+                            "    loglevel: warn\n"
+                            "    email_exceptions:\n"
+                            "        smtp_secure: {keyfile: k, keyfile: l}\n",
+                            NULL, &problems);
+
+    (void)state;
+    if (!c)
+        fail_msg("%s", problems.ptr);
+    assert_string_equal(config_str(c, OPT_LOGLEVEL), "warn");
+    assert_int_equal(config_ms(c, OPT_MIRRORING_TAGS_CACHE_TTL), 7 * 86400000);
+    assert_string_equal(config_str(c, OPT_EMAIL_EXCEPTIONS_SMTP_SECURE), "{keyfile: l}");
+    assert_string_equal(
+        config_warnings(c),
+        "t.yml:6: dev: stands on line 1, too; the last one counts\n"
+        "t.yml:11: loglevel: stands on line 7, too; the last one counts\n"
+        "t.yml:10: mirroring.tags_cache_ttl: stands on line 9, too; the last one counts\n"
+        "t.yml:13: email_exceptions.smtp_secure.keyfile: stands on line 13, too; the last one "
+        "counts\n");
+    config_unref(&c);
+    strbuf_fini(&problems);
+}
+
+/* In a group that a variable gave, the line is the one that asked for it. */
+static void test_doubled_in_variable(void **state)
+{
+    static const char *const environment[] = {"GROUP={source: 'http://a', source: 'http://b'}",
+                                              NULL};
+    struct strbuf problems = STRBUF_INIT;
+    struct config *c = load("dev:\n    mirroring: _env:GROUP\n", environment, &problems);
+
+    (void)state;
+    assert_non_null(c);
+    assert_string_equal(config_str(c, OPT_MIRRORING_SOURCE), "http://b");
+    assert_string_equal(config_warnings(c),
+                        "t.yml:2: mirroring.source: stands twice there; the last one counts\n");
+    config_unref(&c);
+    strbuf_fini(&problems);
+}
+
 static void test_missing_file(void **state)
 {
     static const char *const environment[] = {"DOCKER_REGISTRY_CONFIG=/nonexistent/c.yml", NULL};
@@ -605,13 +662,22 @@ static void test_missing_file(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_env_values),    cmocka_unit_test(test_env_numbers),
-        cmocka_unit_test(test_env_not_yaml),  cmocka_unit_test(test_env_address),
-        cmocka_unit_test(test_texts_stay),    cmocka_unit_test(test_env_groups),
-        cmocka_unit_test(test_precedence),    cmocka_unit_test(test_messages),
-        cmocka_unit_test(test_urls),          cmocka_unit_test(test_flavors),
-        cmocka_unit_test(test_legacy_files),  cmocka_unit_test(test_legacy_environment),
-        cmocka_unit_test(test_no_file),       cmocka_unit_test(test_missing_file),
+        cmocka_unit_test(test_env_values),
+        cmocka_unit_test(test_env_numbers),
+        cmocka_unit_test(test_env_not_yaml),
+        cmocka_unit_test(test_env_address),
+        cmocka_unit_test(test_texts_stay),
+        cmocka_unit_test(test_env_groups),
+        cmocka_unit_test(test_precedence),
+        cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_urls),
+        cmocka_unit_test(test_flavors),
+        cmocka_unit_test(test_legacy_files),
+        cmocka_unit_test(test_legacy_environment),
+        cmocka_unit_test(test_no_file),
+        cmocka_unit_test(test_doubled_keys),
+        cmocka_unit_test(test_doubled_in_variable),
+        cmocka_unit_test(test_missing_file),
         cmocka_unit_test(test_pattern_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

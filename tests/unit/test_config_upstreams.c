@@ -51,7 +51,8 @@ static void test_forms(void **state)
                             "        ttl: 1h\n"
                             "        grace: 30m\n"
                             "        keep: 7d\n"
-                            "        negative_ttl: 5\n",
+                            "        negative_ttl: 5\n"
+                            "        cost: 7\n",
                             NO_ENVIRONMENT, &problems);
 
     (void)state;
@@ -77,6 +78,7 @@ static void test_forms(void **state)
     assert_int_equal(e->values[UPSTREAM_REALMS].n_items, 2);
     assert_int_equal(e->values[UPSTREAM_TTL].number, 3600000);
     assert_int_equal(e->values[UPSTREAM_NEGATIVE_TTL].number, 5000);
+    assert_int_equal(e->values[UPSTREAM_COST].number, 7);
     assert_true(u.entries[0].values[UPSTREAM_TTL].is_null);
     config_upstreams_fini(&u);
 
@@ -96,6 +98,8 @@ static void test_environment(void **state)
         "MIRROR_UPSTREAMS={ghcr.io: https://ghcr.io, quay.io: [https://a, https://b]}", NULL};
     const char *const broken[] = {"MIRROR_UPSTREAMS={ghcr.io: ftp://ghcr.io}", NULL};
     const char *const inner[] = {"GHCR_PASSWORD=hidden", NULL};
+    const char *const twice[] = {
+        "MIRROR_UPSTREAMS={ghcr.io: https://a, quay.io: https://b, ghcr.io: https://c}", NULL};
     const char *const cut[] = {"MIRROR_UPSTREAMS={ghcr.io: {username: u, password: hidden}", NULL};
     struct strbuf problems = STRBUF_INIT;
     struct config_upstreams u;
@@ -111,6 +115,10 @@ static void test_environment(void **state)
     assert_non_null(
         strstr(problems.ptr,
                "t.yml:4: mirroring.upstreams: MIRROR_UPSTREAMS=ghcr.io.url: `ftp://ghcr.io`"));
+    assert_null(load(" _env:MIRROR_UPSTREAMS", twice, &problems));
+    assert_string_equal(problems.ptr,
+                        "t.yml:4: mirroring.upstreams: MIRROR_UPSTREAMS=ghcr.io: `ghcr.io` stands "
+                        "twice; allowed: each key once\n");
     assert_null(load(" _env:MIRROR_UPSTREAMS", cut, &problems));
     assert_non_null(strstr(problems.ptr, "t.yml:4: mirroring.upstreams: "));
     assert_null(strstr(problems.ptr, "hidden"));
@@ -155,6 +163,8 @@ static void test_wrong(void **state)
          "7: mirroring.upstreams: ghcr.io: unknown key `tll`; allowed: url, username"},
         {"\n      ghcr.io:\n        url: https://a\n        ttl: soon",
          "7: mirroring.upstreams: ghcr.io.ttl: `soon` is not a duration"},
+        {"\n      ghcr.io:\n        url: https://a\n        cost: 0",
+         "7: mirroring.upstreams: ghcr.io.cost: `0` is out of range"},
         {"\n      ghcr.io:\n        url: https://a\n        ttl: -1",
          "7: mirroring.upstreams: ghcr.io.ttl: `-1` is out of range"},
         {"\n      ghcr.io:\n        url: https://a\n        tls_verify: maybe",
@@ -180,6 +190,20 @@ static void test_wrong(void **state)
          "6: mirroring.upstreams: b.io: `a.io` means a.io already"},
         {"\n      docker.io: https://a\n      index.docker.io: https://b",
          "6: mirroring.upstreams: docker.io: `docker.io` means docker.io already"},
+        {"\n      a.io: https://a\n      b.io: https://b\n      a.io: https://c",
+         "7: mirroring.upstreams: a.io: `a.io` stands twice; allowed: each key once"},
+        {"\n      a.io: https://a\n      A.io: https://b",
+         "6: mirroring.upstreams: A.io: is no name of a registry"},
+        {"\n      a.io: https://a\n      a.io:443: https://b",
+         "6: mirroring.upstreams: a.io:443: `a.io:443` means a.io already"},
+        {"\n      a.io:443: https://a\n      b.io: {url: https://b, aliases: a.io}",
+         "6: mirroring.upstreams: b.io: `a.io` means a.io:443 already"},
+        {"\n      docker.io: https://a\n      registry-1.docker.io:443: https://b",
+         "6: mirroring.upstreams: registry-1.docker.io:443: `docker.io` means docker.io already"},
+        {"\n      a.io:\n        url: https://a\n        ttl: 1h\n        url: https://b",
+         "8: mirroring.upstreams: a.io: `url` stands twice; allowed: each key once"},
+        {"\n      a.io: [{url: https://a, username: u, password: p4ss, password: p4ss2}]",
+         "5: mirroring.upstreams: a.io: `password` stands twice"},
         {"\n      'a:1': https://a\n      a_1: https://b",
          "6: mirroring.upstreams: a_1: `a_1` means a:1 already"},
         {"\n      a.io: {url: https://a, prefix: b.io}\n      b.io: https://b",
@@ -200,6 +224,30 @@ static void test_wrong(void **state)
         assert_null(strstr(problems.ptr, "secret"));
         assert_null(strstr(problems.ptr, "p4ss"));
     }
+    strbuf_fini(&problems);
+}
+
+/* A merged key is replaced on purpose, and another port is another server. */
+static void test_not_twice(void **state)
+{
+    struct strbuf problems = STRBUF_INIT;
+    struct config_upstreams u;
+    struct config *c = load("\n"
+                            "      a.io: &a {url: https://a, ttl: 1h}\n"
+                            "      b.io: {<<: *a, url: https://b}\n"
+                            "      a.io:80: http://a:80\n",
+                            NO_ENVIRONMENT, &problems);
+
+    (void)state;
+    if (!c)
+        fail_msg("%s", problems.ptr);
+    config_upstreams_parse(config_str(c, OPT_MIRRORING_UPSTREAMS), &u);
+    assert_int_equal(u.n, 3);
+    assert_string_equal(u.entries[1].urls[0].url, "https://b");
+    assert_int_equal(u.entries[1].values[UPSTREAM_TTL].number, 3600000);
+    assert_string_equal(config_warnings(c), "");
+    config_upstreams_fini(&u);
+    config_unref(&c);
     strbuf_fini(&problems);
 }
 
@@ -238,9 +286,8 @@ static void test_check(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_forms),
-        cmocka_unit_test(test_environment),
-        cmocka_unit_test(test_wrong),
+        cmocka_unit_test(test_forms), cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_wrong), cmocka_unit_test(test_not_twice),
         cmocka_unit_test(test_check),
     };
 

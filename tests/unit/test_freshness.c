@@ -71,7 +71,7 @@ static void test_judge(void **state)
         {"any/thing", "", {2 * DAY, 30, 5 * DAY}},
         {"ghcr.io/a/b", "", {1, 2, 3}},
     };
-    struct freshness_source source = {LIST, MORE, 3, {2 * DAY, 30, 5 * DAY}, true};
+    struct freshness_source source = {LIST, MORE, 3, {2 * DAY, 30, 5 * DAY}, {NULL, true}};
     struct freshness_rules *rules = freshness_new(&source);
 
     (void)state;

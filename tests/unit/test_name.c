@@ -61,6 +61,36 @@ static void test_repo_length(void **state)
     assert_false(name_is_repo((struct slice){name, NAME_REPO_MAX + 1}));
 }
 
+static void test_full(void **state)
+{
+    static const struct {
+        const char *name;
+        bool is_valid;
+    } rows[] = {
+        {"app", true},
+        {"ghcr.io/org/app", true},
+        {"corp:5000/app", true},
+        {"corp:/app", false},
+        {"corp:65536/app", false},
+        {"corp:5000", false},
+        {"a/b:1/c", false},
+        {"", false},
+        {"a/", false},
+        {"/a", false},
+        {":5000/a", false},
+        {"a:1:2/b", false},
+    };
+    char name[NAME_FULL_MAX + 1];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (name_is_full(slice_of(rows[i].name)) != rows[i].is_valid)
+            fail_msg("%s", rows[i].name);
+    memset(name, 'a', sizeof(name));
+    assert_true(name_is_full((struct slice){name, NAME_FULL_MAX}));
+    assert_false(name_is_full((struct slice){name, NAME_FULL_MAX + 1}));
+}
+
 static void test_tags(void **state)
 {
     static const struct {
@@ -138,9 +168,9 @@ static void test_canonical(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_repos),     cmocka_unit_test(test_repo_length),
-        cmocka_unit_test(test_tags),      cmocka_unit_test(test_decode),
-        cmocka_unit_test(test_canonical),
+        cmocka_unit_test(test_repos),  cmocka_unit_test(test_repo_length),
+        cmocka_unit_test(test_full),   cmocka_unit_test(test_tags),
+        cmocka_unit_test(test_decode), cmocka_unit_test(test_canonical),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

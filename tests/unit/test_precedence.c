@@ -30,8 +30,9 @@ static void test_check(void **state)
         {"a b=local-only", "repository"},
         {":v1=local-only", "repository"},
         {"a:=local-only", "tag"},
-        {"a:b/c=local-only", "tag"},
-        {"a:b:c=local-only", "tag"},
+        {"a:b/c=local-only", "repository"},
+        {"a:b:c=local-only", "repository"},
+        {"a:5000/c:d=local-only", NULL},
         {"a@sha256:1=local-only", "repository"},
     };
     struct error err;
@@ -75,8 +76,8 @@ static void test_judge(void **state)
         {"library/redis", "7", PRECEDENCE_UPSTREAM_ONLY, PRECEDENCE_LOCAL_FIRST},
         {"library/redis", "", PRECEDENCE_UPSTREAM_ONLY, PRECEDENCE_LOCAL_FIRST},
     };
-    struct precedence_rules *hub = precedence_new(LIST, true);
-    struct precedence_rules *other = precedence_new(LIST, false);
+    struct precedence_rules *hub = precedence_new(LIST, &(struct tag_pattern_names){NULL, true});
+    struct precedence_rules *other = precedence_new(LIST, NULL);
 
     (void)state;
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
@@ -90,7 +91,7 @@ static void test_judge(void **state)
     assert_null(hub);
     precedence_free(&hub);
     precedence_free(&other);
-    hub = precedence_new(NULL, true);
+    hub = precedence_new(NULL, NULL);
     assert_int_equal(precedence_judge(hub, SLICE("a"), SLICE("b")), PRECEDENCE_LOCAL_FIRST);
     precedence_free(&hub);
 }
@@ -105,7 +106,7 @@ static void test_names(void **state)
         const char *const list[] = {item, NULL};
         snprintf(item, sizeof(item), "a=%s", precedence_name((enum precedence)i));
         assert_int_equal(precedence_check(slice_of(item), &err), 0);
-        struct precedence_rules *rules = precedence_new(list, false);
+        struct precedence_rules *rules = precedence_new(list, NULL);
         assert_int_equal(precedence_judge(rules, SLICE("a"), SLICE_NONE), i);
         precedence_free(&rules);
     }

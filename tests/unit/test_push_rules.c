@@ -14,7 +14,8 @@ static const struct network_address FAR = {.is_ipv4 = true, .bytes = {192, 0, 2,
 
 static enum push_verdict judge(const char *const *repositories, bool is_hub, const char *repo)
 {
-    struct push_rules *rules = push_rules_new(repositories, LIST("127.0.0.0/8"), is_hub);
+    struct push_rules *rules = push_rules_new(repositories, LIST("127.0.0.0/8"),
+                                              &(struct tag_pattern_names){NULL, is_hub});
     enum push_verdict verdict = push_rules_judge(rules, slice_of(repo), &HERE);
 
     push_rules_free(&rules);
@@ -61,10 +62,10 @@ static void test_repositories(void **state)
 
 static void test_networks(void **state)
 {
-    struct push_rules *rules = push_rules_new(LIST("*"), LIST("::1", "127.0.0.0/8"), false);
-    struct push_rules *open = push_rules_new(LIST("*"), LIST("0.0.0.0/0"), false);
-    struct push_rules *shut = push_rules_new(LIST("*"), NULL, false);
-    struct push_rules *broken = push_rules_new(LIST("*"), LIST("nonsense", "127.0.0.1"), false);
+    struct push_rules *rules = push_rules_new(LIST("*"), LIST("::1", "127.0.0.0/8"), NULL);
+    struct push_rules *open = push_rules_new(LIST("*"), LIST("0.0.0.0/0"), NULL);
+    struct push_rules *shut = push_rules_new(LIST("*"), NULL, NULL);
+    struct push_rules *broken = push_rules_new(LIST("*"), LIST("nonsense", "127.0.0.1"), NULL);
 
     (void)state;
     assert_int_equal(push_rules_judge(rules, SLICE("a"), &HERE), PUSH_ALLOWED);
@@ -121,7 +122,7 @@ static void test_defaults(void **state)
     (void)state;
     assert_int_equal(config_load(&source, &c, &problems), 0);
     struct push_rules *rules = push_rules_new(config_list(c, OPT_PUSH_REPOSITORIES),
-                                              config_list(c, OPT_PUSH_NETWORKS), false);
+                                              config_list(c, OPT_PUSH_NETWORKS), NULL);
     for (size_t i = 0; i < N_ROWS(ROWS); i++) {
         struct network peer;
         assert_int_equal(network_parse(slice_of(ROWS[i].peer), &peer, NULL), 0);

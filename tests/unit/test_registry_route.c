@@ -9,6 +9,10 @@
 
 #define LONG64 "0123456789012345678901234567890123456789012345678901234567890123"
 
+#define LONG128 LONG64 LONG64
+#define NAME247 LONG128 LONG64 "0123456789012345678901234567890123456789012345678901234"
+#define NAME255 NAME247 "01234567"
+
 static const char *const HUB[] = {"docker.io", "index.docker.io", "registry-1.docker.io", NULL};
 static const char *const HUB_BASE[] = {"/docker.io", NULL};
 static const char *const GHCR[] = {"ghcr.io", NULL};
@@ -16,6 +20,7 @@ static const char *const GHCR_HOST[] = {"ghcr.mirror.lan", "10.0.0.1:5002", NULL
 static const char *const GHCR_BASE[] = {"/ghcr.io", "/mirrors/ghcr", NULL};
 static const char *const PORT[] = {"corp.example:5000", "corp.example_5000", NULL};
 static const char *const SHORT[] = {"corp", NULL};
+static const char *const LONG[] = {LONG128, NULL};
 
 /* Docker Hub by default, two others. */
 static const struct registry_config CONFIGS[] = {
@@ -23,6 +28,7 @@ static const struct registry_config CONFIGS[] = {
     {.host = "docker.io", .is_default = true, .is_hub = true, .ways = {HUB, NULL, HUB_BASE, HUB}},
     {.host = "corp.example:5000", .ways = {PORT, NULL, NULL, PORT}},
     {.host = "corp", .ways = {SHORT, NULL, NULL, SHORT}},
+    {.host = LONG128, .ways = {LONG, NULL, NULL, LONG}},
 };
 
 static const struct {
@@ -109,10 +115,27 @@ static const struct {
     {"", "", "ns=%zz", "app", false, API_ERROR_NAME_UNKNOWN, NULL, NULL, NULL},
     {"", "", "ns=" LONG64 LONG64 LONG64 LONG64 LONG64, "app", false, API_ERROR_NAME_UNKNOWN, NULL,
      NULL, NULL},
-    /* Too long with what stands before it. */
-    {"", "", "ns=corp.example:5000",
-     LONG64 LONG64 LONG64 "012345678901234567890123456789012345678901234567890123456789012", false,
-     API_ERROR_NAME_INVALID, NULL, NULL, NULL},
+    /* The limit is that of the name at the registry, whichever way it is named. */
+    {"", "", "ns=corp.example:5000", NAME255, false, API_ERROR_NONE, "corp.example_5000/" NAME255,
+     "corp.example:5000", "corp.example:5000"},
+    {"", "", "", "corp.example:5000/" NAME255, false, API_ERROR_NONE, "corp.example_5000/" NAME255,
+     "corp.example:5000", NULL},
+    {"/ghcr.io", "", "", NAME255, false, API_ERROR_NONE, "ghcr.io/" NAME255, "ghcr.io", NULL},
+    {"", "", "", "ghcr.io/" NAME255, false, API_ERROR_NONE, "ghcr.io/" NAME255, "ghcr.io", NULL},
+    {"", "", "ns=ghcr.io", "ghcr.io/" NAME255, false, API_ERROR_NONE, "ghcr.io/" NAME255, "ghcr.io",
+     "ghcr.io"},
+    {"", "", "ns=ghcr.io", NAME255 "x", false, API_ERROR_NAME_INVALID, NULL, NULL, NULL},
+    {"", "", "", "ghcr.io/" NAME255 "x", false, API_ERROR_NAME_INVALID, NULL, NULL, NULL},
+    {"/ghcr.io", "", "", NAME255 "x", false, API_ERROR_NAME_INVALID, NULL, NULL, NULL},
+    {"", "", "ns=" LONG128, NAME255, false, API_ERROR_NONE, LONG128 "/" NAME255, LONG128, LONG128},
+    {"", "", "", LONG128 "/" NAME255, false, API_ERROR_NONE, LONG128 "/" NAME255, LONG128, NULL},
+    /* Of whom nobody knows the first component, it is a part of the name. */
+    {"", "", "", "quay.io/" NAME247, false, API_ERROR_NONE, "quay.io/" NAME247, "", NULL},
+    {"", "", "", "quay.io/" NAME247 "x", false, API_ERROR_NAME_INVALID, NULL, NULL, NULL},
+    /* Docker Hub's short names are long ones. */
+    {"", "", "", NAME247, false, API_ERROR_NONE, "library/" NAME247, "docker.io", NULL},
+    {"", "", "", NAME247 "x", false, API_ERROR_NAME_INVALID, NULL, NULL, NULL},
+    {"", "", "", "library/" NAME247 "x", false, API_ERROR_NAME_INVALID, NULL, NULL, NULL},
     /* No repository. */
     {"", "", "", "", false, API_ERROR_NONE, "", "docker.io", NULL},
     {"/ghcr.io", "", "", "", false, API_ERROR_NONE, "", "ghcr.io", NULL},
@@ -147,7 +170,7 @@ static void test_rows(void **state)
                                      .repo = slice_of(ROWS[i].repo),
                                      .is_pull = !ROWS[i].is_push};
         struct registry_choice choice;
-        char repo[NAME_HUB_SIZE];
+        char repo[NAME_FULL_MAX];
         enum api_error error = registry_route(r, &q, repo, &choice);
         if (error != ROWS[i].error)
             fail_msg("row %zu: error %d", i, (int)error);
@@ -188,7 +211,7 @@ static void test_private_default(void **state)
     static const struct registry_config config = {
         .host = "corp.example", .is_default = true, .ways = {names, NULL, NULL, names}};
     struct registries *r = registries_new(&config, 1);
-    char repo[NAME_HUB_SIZE];
+    char repo[NAME_FULL_MAX];
 
     (void)state;
     assert_ptr_equal(registries_of(r, SLICE("my.project/app")), registries_default(r));

@@ -126,8 +126,8 @@ static void test_name_too_long(void **state)
     (void)state;
     memset(path, 'a', sizeof(path));
     memcpy(path, "/v2/", 4);
-    memcpy(path + 300, "/manifests/x", 12);
-    assert_int_equal(route_parse(HTTP_GET, (struct slice){path, 312}, SLICE_NONE, &route),
+    memcpy(path + 400, "/manifests/x", 12);
+    assert_int_equal(route_parse(HTTP_GET, (struct slice){path, 412}, SLICE_NONE, &route),
                      API_ERROR_NAME_INVALID);
     path[4] = '%';
     assert_int_equal(route_parse(HTTP_GET, (struct slice){path, sizeof(path)}, SLICE_NONE, &route),

@@ -205,7 +205,18 @@ static void test_foreign(void **state)
     assert_true(found.is_pushed);
     assert_true(digest_equal(&found.pushed, &again.digest));
 
+    /* Of a damaged link our record counts, if it is whole. */
     place_write(&p, place_path(&p, FOLDER "current/link"), "sha256:12", 9);
+    place_reopen(&p);
+    assert_int_equal(load(&p, REPO, TAG, &found), 0);
+    assert_true(found.is_pushed);
+    assert_true(digest_equal(&found.pushed, &again.digest));
+    struct tag_record last = mirrored("last", 6, 6);
+    put(&p, REPO, TAG, &last);
+    place_settle(&p);
+    assert_link(&p, &again.digest);
+    place_write(&p, place_path(&p, FOLDER "current/link"), "sha256:12", 9);
+    place_write(&p, place_path(&p, FOLDER "mirrord.json"), "{\"version\":2,", 13);
     place_reopen(&p);
     assert_int_equal(load(&p, REPO, TAG, &found), -ENOENT);
     place_close(&p);

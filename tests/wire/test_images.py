@@ -59,6 +59,22 @@ def test_list(stocked):
     assert len(ask(stocked, "/images?n=2")[1]["images"]) == 2
 
 
+def test_names_of_registries(stocked, fake):
+    """To list, to pin and to evict: a registry's name in front means its images, in patterns, too."""
+    source = "127.0.0.1:%d" % fake.port
+    tests = {"library/test:v1", "library/test:v2"}
+    for pattern in ("library/test", source + "/library/test", source + "/library/*", source + "/*/test:*"):
+        assert set(evicting.images(stocked, pattern)) == tests, pattern
+    assert set(evicting.images(stocked, source + "/*")) == set(stocked.images)
+    assert evicting.images(stocked, "127.0.0.1:1/*") == {}
+    assert ask(stocked, "/images?pattern=127.0.0.1:1/library/test")[0] == 400
+    pinned = ask(stocked, "/pins?image=%s/library/test:v*" % source, "POST")[1]["images"]
+    assert {image["repository"] + ":" + image["tag"] for image in pinned} == tests
+    assert set(ask(stocked, "/pins?image=%s/library/*" % source, "DELETE")[1]["pins"]) == tests
+    gone = ask(stocked, "/evict?dry_run=1&image=%s/library/test:v?" % source, "POST")[1]["images"]
+    assert {image["repository"] + ":" + image["tag"] for image in gone} == tests
+
+
 @pytest.mark.parametrize("path, method", [
     ("/images?n=0", "GET"), ("/images?n=x", "GET"), ("/images?last=x", "GET"), ("/images?pattern=A", "GET"),
     ("/images?pattern=%zz", "GET"), ("/pins", "POST"), ("/pins?image=", "POST"), ("/pins?image=a:b:c%20d", "POST"),
@@ -75,6 +91,23 @@ def test_methods(mirror):
         response = rawhttp.get(mirror.admin_address, path, "PATCH", [("Content-Length", "0")])
         assert response.status == 405 and response["allow"] == allow, response.head
     assert rawhttp.get(mirror.admin_address, "/images", "DELETE").status == 405
+
+
+@pytest.mark.parametrize("origin", ["http://evil.test", "https://127.0.0.1.evil.test", "null", "http://"])
+def test_pages_of_others(mirror, origin):
+    """What a browser posts for a page of somebody else is refused, whatever it is."""
+    own = "127.0.0.1:%d" % mirror.admin_port
+    for path, method in [("/evict?image=*", "POST"), ("/pins?image=a:b", "POST"), ("/pins?image=*", "DELETE"),
+                         ("/offline?value=true", "POST"), ("/gc", "POST"), ("/ledger", "POST"), ("/scrub", "POST")]:
+        with rawhttp.Client(mirror.admin_address) as client:
+            client.request(path, method, [("Origin", origin), ("Content-Length", "0")], own)
+            assert client.read_response(method).status == 403, path
+    with rawhttp.Client(mirror.admin_address) as client:
+        client.request("/pins?image=a:b", "POST", [("Origin", "http://" + own), ("Content-Length", "0")], own)
+        assert client.read_response("POST").status == 200
+        client.request("/pins", "GET", [("Origin", origin)], own)
+        assert client.read_response("GET").json() == {"pins": ["a:b"]}
+    assert ask(mirror, "/offline")[1]["offline"] is False
 
 
 # --- pins -----------------------------------------------------------------------------------------
@@ -164,11 +197,18 @@ def test_commands(stocked):
     lines = output.splitlines()
     assert status == 0 and lines[0].split()[:3] == ["IMAGE", "DIGEST", "SIZE"] and len(lines) == 3
     assert "KiB" in lines[1] and "mirrored" in lines[1]
+    again = command(stocked, "ls", "library/*", "library/test", "library/test:v1")[1].splitlines()
+    assert sorted(line.split()[0] for line in again) == sorted(line.split()[0] for line in lines)
 
     status, output, _ = command(stocked, "pin", "library/test:v1", "team/app")
     assert status == 0 and output.split() == ["library/test:v1", "team/app:v1"]
     wait_image(stocked, "team/app:v1", lambda image: image["pinned"])
     assert "pinned" in command(stocked, "ls", "library/test:v1")[1]
+    assert command(stocked, "pin")[1].split() == ["library/test:v1", "team/app:v1"]
+    assert command_json(stocked, "pin")["pins"] == ["library/test:v1", "team/app:v1"]
+    for word in ("libary/*", "libary/test"):
+        status, output, errors = command(stocked, "pin", word)
+        assert status == 1 and not output and errors.startswith("mirrord pin: %s: nothing that is here matches" % word)
     status, output, _ = command(stocked, "evict", "--dry-run", "*")
     assert status == 0 and output.splitlines()[0] == "library/test:v2"
     assert output.splitlines()[-1].startswith("would go: 1 images, ") and "3 stay" in output
@@ -183,10 +223,16 @@ def test_commands(stocked):
 
 
 def test_command_line(mirror):
-    """What is wrong is told, with the status of a wrong command line."""
-    for words in (["pin"], ["unpin"], ["evict"], ["ls", "--dry-run"], ["pin", "--dry-run", "a:b"], ["check", "--json"]):
+    """What is wrong is told, with the status of a wrong command line and how it should be."""
+    for words, why in [
+            (["unpin"], "no image is named"), (["evict"], "no image is named"), (["ls", "--dry-run"], "takes no --dry-run"),
+            (["pin", "--dry-run", "a:b"], "takes no --dry-run"), (["check", "--json"], "takes no --json"),
+            (["gc", "--rate", "5"], "takes no --rate"), (["reindex", "all"], "what is `all` for?"),
+            (["ls", "--jsn"], "unknown option --jsn"), (["ls", "--json=1"], "unknown option --json=1"),
+            (["ls", "-y"], "unknown option -y"), (["verify", "--rate"], "--rate wants a value"), (["ls", "-c"], "-c wants a value")]:
         status, output, errors = command(mirror, *words)
-        assert status == 2 and not output and errors.startswith("usage:"), words
+        assert status == 2 and not output, words
+        assert errors.startswith("mirrord %s: %s\nusage: mirrord %s " % (words[0], why, words[0])), errors
     status, _, errors = command(mirror, "pin", "A:b")
     assert status == 1 and "A:b" in errors and "repository" in errors
 

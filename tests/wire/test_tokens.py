@@ -188,6 +188,24 @@ def test_silent_token_service(make_mirror, fake, image):
     wait_until(lambda: mirror.get(manifest_path("latest")).status == 200, "it works again")
 
 
+@pytest.mark.parametrize("fate", ["away", "404"])
+def test_token_service_has_moved(make_mirror, fake, cdn, image, fate):
+    """The registry names another one; the old one, which is known from before, is of no use any more."""
+    fake.add_image(image, "library/other", "latest")
+    old = fake.require_token(realm=cdn.url + "/token")
+    cdn.always("/token", lambda exchange: old.give(exchange))
+    mirror = make_mirror(fake, MIRROR_BACKOFF_BASE="5ms", MIRROR_BACKOFF_MAX="10ms")
+    pull(mirror, image)
+    assert len(old.requests) == 1
+    new = fake.require_token()
+    if fate == "away":
+        cdn.refuse()
+    else:
+        cdn.behave_well()
+    pull(mirror, image, "library/other")
+    assert len(new.requests) == 1 and len(old.requests) == 1
+
+
 def test_realm_redirect_gets_no_credentials(make_mirror, fake, cdn, image):
     fake.require_token(users={"alice": "s3cret"})
     fake.always("/token", faults.redirect(cdn.url + "/token"))

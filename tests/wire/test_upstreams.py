@@ -196,6 +196,44 @@ def test_push_under_a_registry(mirror, one, images):
     assert one.count("/manifests/") == 0
 
 
+def test_longest_names(make_mirror, fake, one):
+    """What one way reaches, every way reaches: a name is as long as its registry lets it be, wherever the host stands."""
+    host = ("a" * 60 + ".") * 2 + "x.test"
+    assert len(host) == 128
+    longest = "org/" + "n" * 200 + "/" + "m" * 50
+    assert len(longest) == 255
+    image = simple(layers=1, seed=5)
+    one.add_image(image, longest, "latest")
+    mirror = make_mirror(fake, MIRROR_UPSTREAMS=json.dumps({host: one.url}), DELETE_ENABLED="true")
+
+    def bases(name):
+        return ("/v2/%s/%s%%s" % (host, name), "/v2/%s%%s?ns=%s" % (name, host), "/%s/v2/%s%%s" % (host, name))
+
+    digest, body = next(iter(image.blobs.items()))
+    for base in bases(longest):
+        read(mirror, base % "/manifests/latest", image)
+        check_bytes(mirror.get(base % ("/blobs/" + digest)).body, body)
+        assert json.loads(mirror.get(base % "/tags/list").body)["tags"] == ["latest"]
+        assert mirror.get(base % ("/referrers/" + image.digest)).status == 200
+        assert mirror.get(base % "/manifests/nothing").status == 404
+    assert one.count("/manifests/latest") == 1
+    for name in (longest + "m", longest + "/m"):
+        for base in bases(name):
+            response = mirror.get(base % "/manifests/latest")
+            assert response.status == 400 and response.error_code() == "NAME_INVALID", base
+    name = host + "/" + longest
+    Pusher(mirror.address).image(name, simple(layers=1, seed=6), "mine")
+    wait_until(lambda: stored(mirror, name), "the tag is kept")
+    assert json.loads(mirror.get("/v2/_catalog?last=%s" % name[:-1]).body)["repositories"] == [name]
+    assert json.loads(mirror.get("/%s/v2/_catalog" % host).body)["repositories"] == [longest]
+    mirror.restart()
+    read(mirror, manifest_path("latest", name), image)
+    pinned = rawhttp.get(mirror.admin_address, "/pins?image=%s:mine" % name, "POST")
+    assert pinned.status == 200 and pinned.json()["pins"] == [name + ":mine"]
+    assert {tag["tag"] for tag in rawhttp.get(mirror.admin_address, "/tags?repository=" + name).json()["tags"]} == {"latest", "mine"}
+    assert Pusher(mirror.address).ask("DELETE", manifest_path("mine", name), b"").status == 202
+
+
 def test_links_keep_the_address(mirror, one, images):
     for tag in ("a", "b", "c"):
         one.add_image(images[one], REPOSITORY, tag)
@@ -418,6 +456,24 @@ def test_times_of_a_registry(make_mirror, fake, one, two, images):
             assert mirror.get("/v2/%s/org/app/manifests/absent" % name).status == 404
     assert one.count("/manifests/latest") == 4 and one.count("/manifests/absent") == 4
     assert two.count("/manifests/latest") == 1 and two.count("/manifests/absent") == 1
+
+
+def test_patterns_name_registries(make_mirror, fake, one, two, images):
+    """By any of their names, the default one, too; and then they are about that registry only."""
+    own = "127.0.0.1:%d" % fake.port
+    settings = dict(MIRROR_TAGS_CACHE_TTL="1h", MIRROR_UPSTREAMS=upstreams(
+        one_test={"url": one.url, "aliases": ["alias.test"]}, two_test=two.url))
+    mirror = make_mirror(fake, **settings, MIRROR_FRESHNESS="%s/org/*:latest=5m, alias.test/*=7m" % own,
+                         PUSH_REPOSITORIES="!%s/org/app, *" % own, MIRROR_PRECEDENCE="alias.test/team/*=local-only")
+    for name, ttl in (("", 300), ("one.test/", 420), ("two.test/", 3600)):
+        path = manifest_path("latest", name + REPOSITORY)
+        assert mirror.get(path).status == 200
+        assert ttl - 60 < int(re.search("ttl=([0-9]+)", mirror.get(path)["cache-status"])[1]) <= ttl
+    image = simple(layers=1, seed=4)
+    assert Pusher(mirror.address).ask("POST", "/v2/%s/blobs/uploads/" % REPOSITORY, b"").status == 403
+    Pusher(mirror.address).image("one.test/" + REPOSITORY, image, "mine")
+    n = len(one.requests)
+    assert mirror.get(manifest_path("v1", "one.test/team/app")).status == 404 and len(one.requests) == n
 
 
 def test_metrics_can_be_read(make_mirror, fake, one):

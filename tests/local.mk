@@ -76,8 +76,15 @@ tests_unit_test_error_SOURCES = tests/unit/test_error.c
 tests_unit_test_error_LDADD = $(UNIT_BASE)
 # Images in a cache, and what the ledger says about them.
 CACHE_SCENE = $(CACHE_PLACE) tests/unit/cache_scene.c tests/unit/cache_scene.h
+EVICT_SCENE = $(CACHE_SCENE) tests/unit/evict_scene.c tests/unit/evict_scene.h
+
+UNIT_TESTS += tests/unit/test_evict_batch
+tests_unit_test_evict_batch_SOURCES = tests/unit/test_evict_batch.c $(EVICT_SCENE)
+tests_unit_test_evict_batch_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_wall_s
+tests_unit_test_evict_batch_LDADD = $(UNIT_CACHE)
+
 UNIT_TESTS += tests/unit/test_evict
-tests_unit_test_evict_SOURCES = tests/unit/test_evict.c $(CACHE_SCENE)
+tests_unit_test_evict_SOURCES = tests/unit/test_evict.c $(EVICT_SCENE)
 tests_unit_test_evict_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_wall_s
 tests_unit_test_evict_LDADD = $(UNIT_CACHE)
 UNIT_TESTS += tests/unit/test_fill

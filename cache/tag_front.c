@@ -70,14 +70,16 @@ static bool entry_has_key(const struct lru_item *it, const void *key)
            slice_equal((struct slice){e->names + e->n_repo, e->n_tag}, k->tag);
 }
 
-/* A record that says nothing is not found, so that what another program puts there is. */
+/* A record that says nothing is not found, so that what another program puts there is; nor is what
+ * was heard before a doubt, although the storage was read after it. */
 static bool entry_take(struct lru_item *it, void *out)
 {
     const struct entry *e = (const struct entry *)it;
     const struct finding *f = out;
 
     if (!e->is_whole || (!e->record.is_pushed && e->record.mirrored == TAG_UNASKED) ||
-        is_doubted(f->front, e, e->doubts))
+        is_doubted(f->front, e, e->doubts) ||
+        (e->is_heard && is_doubted(f->front, e, e->mirrored_doubts)))
         return false;
     *f->out = e->record;
     return true;
@@ -211,7 +213,8 @@ static void do_join(struct lru_item *it, void *arg)
     struct entry *e = (struct entry *)it;
     const struct deed *deed = arg;
     struct tag_record *record = deed->record;
-    bool is_memory_only = e->record.mirrored == TAG_ABSENT && record->mirrored == TAG_UNASKED;
+    bool is_memory_only =
+        e->record.mirrored == TAG_ABSENT && !e->is_heard && record->mirrored == TAG_UNASKED;
 
     e->record.is_pushed = record->is_pushed;
     e->record.pushed = record->pushed;

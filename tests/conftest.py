@@ -10,8 +10,25 @@ import pytest
 from lib import clock
 from lib.fake import FakeRegistry
 from lib.mirror import Mirror, is_sanitized
+from lib.process import release_ports
 from lib.redis import Proxy, Redis
 from lib.upstream import Upstream
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Slow tests come first, on each worker its share, so that none of them runs alone in the end. To each of its n workers
+    xdist gives the next (number of tests) / 4n of the list, and more only when that is done."""
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    others = [item for item in items if not item.get_closest_marker("slow")]
+    n_workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    size = max(len(items) // n_workers // 4, 2)
+    mixed = []
+    for number in range(n_workers):
+        share = slow[number::n_workers]
+        mixed += share + others[:max(0, size - len(share))]
+        del others[:max(0, size - len(share))]
+    items[:] = mixed + others
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -22,6 +39,13 @@ def pytest_runtest_makereport(item):
         for mirror in getattr(item, "mirrors", []):
             if mirror.n_starts:
                 report.sections.append(("log of mirrord", mirror.log()[-6000:]))
+
+
+@pytest.fixture(autouse=True)
+def ports():
+    """Ports are kept until all that the test has started is gone."""
+    yield
+    release_ports()
 
 
 @pytest.fixture

@@ -305,6 +305,9 @@ tests_unit_test_strbuf_LDADD = $(UNIT_BASE)
 UNIT_TESTS += tests/unit/test_tag_choice
 tests_unit_test_tag_choice_SOURCES = tests/unit/test_tag_choice.c
 tests_unit_test_tag_choice_LDADD = $(UNIT_MIRRORD)
+UNIT_TESTS += tests/unit/test_tag_heard
+tests_unit_test_tag_heard_SOURCES = tests/unit/test_tag_heard.c $(CACHE_PLACE)
+tests_unit_test_tag_heard_LDADD = $(UNIT_CACHE)
 UNIT_TESTS += tests/unit/test_tag
 tests_unit_test_tag_SOURCES = tests/unit/test_tag.c $(CACHE_PLACE)
 tests_unit_test_tag_LDADD = $(UNIT_CACHE)
@@ -443,8 +446,9 @@ tests_bench_load_SOURCES = \
 tests_bench_load_LDADD = $(BASE_LIBS)
 
 # What tests/run builds before it runs the parts; names are read back by tests/run from these targets.
-.PHONY: check-programs list-unit-tests list-fuzz-targets
+.PHONY: check-programs fuzz-targets list-unit-tests list-fuzz-targets
 check-programs: $(check_PROGRAMS)
+fuzz-targets: $(FUZZ_TARGETS)
 list-unit-tests:
 	@for program in $(UNIT_TESTS); do echo $$program; done
 list-fuzz-targets:

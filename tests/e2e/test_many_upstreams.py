@@ -48,7 +48,6 @@ def registries(make_upstream):
     return made
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("make_client", [DefaultContainerd, LocatedSkopeo], ids=["containerd", "skopeo"])
 def test_clients(make_mirror, registries, make_client):
     mirror = make_mirror(None, MIRROR_UPSTREAMS=json.dumps({host: upstream.url for host, upstream in registries.items()}))

@@ -102,7 +102,6 @@ def check_runs(client, name, seed):
     assert isinstance(client, clients.Skopeo) or "seed %d" % seed in output
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", clients.ALL, ids=lambda kind: kind.__name__.lower())
 def test_push_and_pull_back_with_another(stage, make_client, kind):
     upstream, mirror = stage
@@ -123,7 +122,6 @@ def test_push_and_pull_back_with_another(stage, make_client, kind):
                 and "/team/" in line]
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", clients.ALL, ids=lambda kind: kind.__name__.lower())
 def test_push_all_platforms(stage, make_client, kind):
     mirror, image, name = stage[1], multi(21), "team/multi:1"
@@ -137,7 +135,6 @@ def test_push_all_platforms(stage, make_client, kind):
         check_runs(make_client(PULLING[kind]), name, 21)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("format", ["oci", "v2s2"])
 def test_skopeo_writes_both_dialects(stage, make_client, format):
     mirror, name = stage[1], "team/dialect:%s" % format
@@ -148,7 +145,6 @@ def test_skopeo_writes_both_dialects(stage, make_client, format):
     check_runs(make_client(clients.Podman), name, 31)
 
 
-@pytest.mark.timeout(300)
 def test_docker_mounts_what_it_has_pushed(stage, make_client):
     """The second repository costs no upload."""
     mirror, image = stage[1], single(41)
@@ -159,7 +155,6 @@ def test_docker_mounts_what_it_has_pushed(stage, make_client):
     assert check_whole(mirror, "team/second:1")[0] == check_whole(mirror, "team/first:1")[0]
 
 
-@pytest.mark.timeout(300)
 def test_pushed_tag_wins_over_the_mirrored_one(stage, make_client):
     """A push takes a mirrored tag over, for all clients and for good; what is beside it stays mirrored."""
     upstream, mirror = stage
@@ -174,7 +169,6 @@ def test_pushed_tag_wins_over_the_mirrored_one(stage, make_client):
     check_runs(client.fresh(), "library/plain:other", 52)
 
 
-@pytest.mark.timeout(300)
 def test_all_push_and_pull_at_once(stage, make_client):
     """Five clients push the same layers to five repositories while the same five kinds pull."""
     mirror, image, failures = stage[1], single(61), []

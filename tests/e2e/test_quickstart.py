@@ -3,7 +3,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 
 import pytest
 
@@ -11,6 +10,7 @@ from lib import clients, rawhttp
 from lib.images import Noise
 from lib.mirror import binary, blob_path
 from lib.process import Process, can_connect, free_port
+from lib.waiting import PATIENCE_S
 
 ROOT = os.environ.get("MIRRORD_SOURCE_ROOT") or os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SCRIPT = os.path.join(ROOT, "deploy", "quickstart")
@@ -32,7 +32,7 @@ def test_demo(permitted):
     """Of all that is shown, only the first pull costs the upstream anything."""
     clients.need("docker-registry", "curl")
     result = subprocess.run([SCRIPT, "--demo"], env=environment(), stdin=subprocess.DEVNULL, capture_output=True,
-                            text=True, timeout=120)
+                            text=True, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr
     rows = re.findall(r"^(\w+): .*?(\d+) +(\d+) +[\d.]+ ms +(\w+)$", result.stdout, re.M)
     assert [row[0] for row in rows] == ["first", "second", "third", "pushed"], result.stdout
@@ -48,11 +48,10 @@ def test_run(permitted, tmp_path, fake):
     port = free_port()
     process = Process([SCRIPT, "--port", port, "--host=127.0.0.1", "--storage", tmp_path / "storage"], tmp_path / "log",
                       env=environment(MIRROR_SOURCE=fake.url, ADMIN_LISTEN="off"))
-    begin = time.monotonic()
-    process.wait_ready(lambda: can_connect(("127.0.0.1", port)), "serves", 60)
-    assert time.monotonic() - begin < 30
+    process.wait_ready(lambda: can_connect(("127.0.0.1", port)), "serves")
     assert rawhttp.get(("127.0.0.1", port), blob_path(digest)).body == body.read(0, body.size)
     log = process.log()
+    assert "Building" not in log
     for name in ("dockerd:", "containerd:", "podman:"):
         line = next(line for line in log.splitlines() if line.strip().startswith(name))
         assert "127.0.0.1:%d" % port in line
@@ -63,7 +62,7 @@ def test_run(permitted, tmp_path, fake):
 def test_mistakes_are_told(permitted, tmp_path):
     def run(*arguments, **settings):
         return subprocess.run([SCRIPT, *map(str, arguments)], env=environment(**settings), stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, timeout=60)
+                              capture_output=True, text=True, timeout=PATIENCE_S)
     assert run("--help").returncode == 0
     assert run("--no-such-option").returncode == 2
     assert run("--port").returncode == 1

@@ -1,6 +1,7 @@
 """An upstream with several URLs: the next one takes over when one fails, at the byte that was reached, and nobody notices."""
 import base64
 import json
+from time import monotonic
 
 import pytest
 
@@ -74,7 +75,7 @@ def test_first_refuses_connections(make, first, second, image):
 
 
 def test_first_is_silent(make, first, second, image):
-    mirror = make(MIRROR_HEADER_TIMEOUT="300ms")
+    mirror = make(MIRROR_HEADER_TIMEOUT="2s")
     first.always("/org/app/", faults.silence())
     pull(mirror, image)
 
@@ -166,15 +167,13 @@ class Dying:
         return getattr(self.exchange, name)
 
     def hang_up(self, how="fin"):
-        listener, self.exchange.fake.listener = self.exchange.fake.listener, None
-        listener.shutdown(2)
-        listener.close()
+        self.exchange.fake.refuse_more()
         self.exchange.hang_up(how)
 
 
 def test_first_stalls_in_mid_blob(make, first, second):
     digest = add_body(first, second)
-    mirror = make(MIRROR_IDLE_TIMEOUT="300ms")
+    mirror = make(MIRROR_IDLE_TIMEOUT="2s")
     first.always("/blobs/", faults.stall(700000))
     first.script("/blobs/", faults.stall(700000))
     mirror.check_right(digest, BODY, REPOSITORY)
@@ -211,11 +210,12 @@ def test_first_is_left_alone_and_comes_back(make, first, second, image):
     wait_until(lambda: mirror.get(manifest_path("latest", REPOSITORY)).status == 200 and resting(mirror, first) == 1,
                "the first is given up")
     assert resting(mirror, second) == 0
-    n = len(first.requests)
+    n, begin = len(first.requests), monotonic()
     for _ in range(20):
         response = mirror.get(manifest_path("latest", REPOSITORY))
         assert response.status == 200 and "detail=stale" not in response["cache-status"]
-    assert len(first.requests) - n <= 3
+    # One try after each second, however many of them this machine needs.
+    assert len(first.requests) - n <= 2 + (monotonic() - begin)
     first.behave_well()
     wait_until(lambda: mirror.get(manifest_path("latest", REPOSITORY)).status == 200 and resting(mirror, first) == 0,
                "the first is asked again")

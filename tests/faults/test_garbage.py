@@ -48,13 +48,13 @@ def collect(mirror):
     return wait_run(mirror)
 
 
-def collect_until(mirror, digests, timeout_s=30):
+def collect_until(mirror, digests):
     """Runs until only these blobs are left."""
     def is_so():
         collect(mirror)
         return set(mirror.kept_digests()) == set(digests)
     wait_until(is_so, lambda: "garbage is left: %s, and missing: %s; %s" % (
-        set(mirror.kept_digests()) - set(digests), set(digests) - set(mirror.kept_digests()), report(mirror)), timeout_s)
+        set(mirror.kept_digests()) - set(digests), set(digests) - set(mirror.kept_digests()), report(mirror)))
 
 
 def command(mirror, *words):
@@ -159,7 +159,8 @@ class Worker(threading.Thread):
             # With a grace period of a second, a layer may be too old by now; then it is brought again. What was told to
             # be here, by whichever way, is good for that long.
             assert response.error_code() == "MANIFEST_BLOB_UNKNOWN", (response.head, response.body)
-            assert time.monotonic() - begun > GRACE_S, ("what was promised is gone", response.body)
+            # The clock of file systems is a few hundredths of a second late.
+            assert time.monotonic() - begun > GRACE_S - 0.1, ("what was promised is gone", response.body)
             self.n_refused += 1
 
     def delete(self, old):
@@ -177,13 +178,16 @@ class Crowd:
         for worker in self.workers:
             worker.start()
 
-    def collect_for(self, seconds):
-        """Run after run."""
+    def collect_for(self, seconds, is_enough):
+        """Run after run; longer on a slow machine, until that is enough."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and all(worker.failure is None for worker in self.workers):
+
+        def is_over():
             found = collect(self.mirror)
             assert found["complete"] and found["errors"] == 0, found
             self.n_runs += 1
+            return any(worker.failure for worker in self.workers) or time.monotonic() > deadline and is_enough()
+        wait_until(is_over, "enough was tried")
 
     def end(self):
         self.stop.set()
@@ -205,19 +209,16 @@ class Crowd:
         return sum(getattr(worker, name) for worker in self.workers)
 
 
+@pytest.mark.slow
 def test_stress(make_mirror):
     """Pushes, mounts, HEADs, deletes, pulls and the collector at once; in the end only what is referenced is left."""
     mirror = make_mirror(LOGLEVEL="info", **FAST)
     crowd = Crowd(mirror)
     try:
-        crowd.collect_for(STRESS_S)
+        crowd.collect_for(STRESS_S, lambda: crowd.n_runs > 3 and mirror.metric("mirrord_gc_blobs_removed_total") > 0 and all(
+            crowd.count(name) > 0 for name in ("n_accepted", "n_deleted", "n_mounted", "n_skipped")))
     finally:
         crowd.end()
-    for name in ("n_accepted", "n_deleted", "n_mounted", "n_skipped"):
-        assert crowd.count(name) > 0, name
-    assert crowd.n_runs > 3
-    removed_before = mirror.metric("mirrord_gc_blobs_removed_total")
-    assert removed_before > 0, "nothing was collected beside the pushes"
     crowd.check(Pusher(mirror.address))
     collect_until(mirror, crowd.digests())
     crowd.check(Pusher(mirror.address))
@@ -236,6 +237,7 @@ def test_stress(make_mirror):
     collect_until(mirror, ())
 
 
+@pytest.mark.slow
 def test_killed_in_a_run(make_mirror):
     """kill -9 beside pushes and in the middle of runs: all that was acknowledged is there after the restart."""
     mirror = make_mirror(LOGLEVEL="info", **FAST)
@@ -243,13 +245,12 @@ def test_killed_in_a_run(make_mirror):
     for turn in range(3):
         crowd = Crowd(mirror, 100 * (turn + 1))
         try:
-            crowd.collect_for(2)
+            crowd.collect_for(2, lambda: crowd.count("n_accepted") > 0)
             start_run(mirror)
             crowd.stop.set()
             mirror.kill()
         finally:
             crowd.end()
-        assert crowd.count("n_accepted") > 0
         known.append(crowd)
         mirror.start()
         for crowd in known:
@@ -288,7 +289,7 @@ def test_interval(make_mirror):
     mirror = make_mirror(**{**FAST, "GC_INTERVAL": "200ms"})
     push_garbage(mirror)
     wait_until(lambda: not mirror.kept_digests(), "garbage goes")
-    assert mirror.metric('mirrord_gc_runs_total{result="done"}') >= 2
+    mirror.wait_metric('mirrord_gc_runs_total{result="done"}', 2)
 
 
 def test_shared_by_repositories(fast):
@@ -402,11 +403,11 @@ def test_mirrored_content_stays(make_mirror, fake):
     mirror.get("/v2/library/test/manifests/v1")
     for digest in image.blobs:
         assert mirror.blob(digest).status == 200
-        mirror.wait_kept(digest)
+        mirror.wait_settled(digest)
     blob = noise(5000, 77)
     digest = fake.add_blob(blob)
     assert mirror.blob(digest).status == 200
-    mirror.wait_kept(digest)
+    mirror.wait_settled(digest)
     garbage = push_garbage(mirror)
     collect_until(mirror, {image.digest, digest, *image.blobs})
     fake.close()

@@ -229,29 +229,32 @@ def test_second_request_on_a_held_upload(registry, pusher):
 
 def test_stalled_upload(make_mirror):
     """Who sends nothing for too long is let go, and what came counts."""
-    registry = make_mirror(HTTP_BODY_TIMEOUT="300ms", **WRITABLE)
+    registry = make_mirror(HTTP_BODY_TIMEOUT="2s", **WRITABLE)
     pusher, body = Pusher(registry.address), Noise(SIZE)
     upload = pusher.begin(REPOSITORY)
     before = registry.fds()
     with begin_patch(upload, SIZE, body.read(0, SIZE // 4)) as client:
         response = client.read_response()
         check_refused(response, 408)
-        assert client.has_ended(10)
+        assert client.is_closed()
     registry.check_no_leak(before)
     assert upload.status().status == 204 and upload.size == SIZE // 4
+    # A busy machine may need as long to send the rest.
+    registry.settings.pop("HTTP_BODY_TIMEOUT")
+    registry.restart()
     finish(upload, body)
 
 
 def test_slow_upload_is_not_stalled(make_mirror):
     """The limit is for silence, not for the whole."""
-    registry = make_mirror(HTTP_BODY_TIMEOUT="500ms", **WRITABLE)
+    registry = make_mirror(HTTP_BODY_TIMEOUT="3s", **WRITABLE)
     body = Noise(1 << 10)
     upload = Pusher(registry.address).begin(REPOSITORY)
     with begin_patch(upload, body.size, b"") as client:
         waiting = threading.Event()
         for offset in range(0, body.size, 64):
             client.send(body.read(offset, 64))
-            waiting.wait(0.06)
+            waiting.wait(0.25)
         assert upload.note(client.read_response()).status == 202
     finish(upload, body)
 
@@ -434,7 +437,7 @@ def test_an_upload_ages_while_the_daemon_runs(make_mirror):
     registry = make_mirror(PUSH_UPLOAD_MAX_AGE="1s", **WRITABLE)
     upload = Pusher(registry.address).begin(REPOSITORY)
     assert upload.patch(noise(100000)).status == 202
-    wait_until(upload.is_gone, "it is swept", 60)
+    wait_until(upload.is_gone, "it is swept")
     folder = os.path.join(registry.storage, "docker/registry/v2/repositories", REPOSITORY, "_uploads", upload.id)
     wait_until(lambda: not os.path.exists(folder), "its files are gone")
 
@@ -584,7 +587,7 @@ class Acknowledged:
         assert upload.is_gone()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_killed_right_after_every_acknowledged_answer(registry, seed):
     story = Acknowledged(registry, seed)
@@ -638,14 +641,15 @@ def test_stopped_and_the_client_does_not_go_on(make_mirror, grace):
     finish(upload, body)
 
 
-def test_stopped_while_it_finishes(registry, pusher):
+def test_stopped_while_it_finishes(make_mirror):
     """A PUT that was taken is answered."""
-    body = Noise(32 << 20)
+    registry = make_mirror(**{**WRITABLE, "LOGLEVEL": "debug"})
+    pusher, body = Pusher(registry.address), Noise(32 << 20)
     upload = pusher.begin(REPOSITORY)
     assert upload.patch(body).status == 202
     with pusher.connect() as client:
         client.request(with_query(upload.target, digest=body.digest), "PUT", [("Content-Length", "0")])
-        wait_until(lambda: upload.pusher.ask("GET", "/v2/").status == 200, "the PUT is read")
+        registry.wait_for_log("-> committing")
         registry.process.send_signal(signal.SIGTERM)
         assert client.read_response().status == 201
     registry.stop()

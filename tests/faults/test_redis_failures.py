@@ -9,7 +9,7 @@ import pytest
 from lib.images import simple
 from lib.mirror import is_sanitized, manifest_path
 from lib.redis import Impostor, wait_down, wait_up
-from lib.waiting import wait_until
+from lib.waiting import PATIENCE_S, wait_until
 
 IMAGES = [simple(seed) for seed in range(3)]
 REPOSITORY = "library/test"
@@ -45,7 +45,7 @@ class Load:
             tag = n % self.n_tags
             image = IMAGES[tag % len(IMAGES)]
             try:
-                response = self.mirror.get(manifest_path("t%d" % tag), ("GET", "HEAD")[n // 7 % 2], timeout_s=15)
+                response = self.mirror.get(manifest_path("t%d" % tag), ("GET", "HEAD")[n // 7 % 2])
                 right = response.status == 200 and response["docker-content-digest"] == image.digest
                 if not right:
                     self.wrong.append((tag, response.status, response.head[-300:]))
@@ -58,13 +58,13 @@ class Load:
     def go_on(self, n=60):
         """So many more requests are answered."""
         goal = self.n + n
-        wait_until(lambda: self.n >= goal or self.wrong, "the load goes on", 60)
+        wait_until(lambda: self.n >= goal or self.wrong, "the load goes on")
         assert not self.wrong, self.wrong[:3]
 
     def stop(self):
         self.is_over.set()
         for thread in self.threads:
-            thread.join(30)
+            thread.join(PATIENCE_S)
             assert not thread.is_alive(), "a request is not answered"
         assert not self.wrong, self.wrong[:3]
 
@@ -106,7 +106,7 @@ def check_recovers(mirror, load, n=3):
 
 def test_slow(under_load, proxy):
     """It takes everything and answers nothing: one timeout per connection, then it is left alone."""
-    mirror, load = under_load(proxy.settings(CACHE_REDIS_TIMEOUT="50ms", CACHE_REDIS_RETRY_MAX="100ms"))
+    mirror, load = under_load(proxy.settings(CACHE_REDIS_TIMEOUT="300ms", CACHE_REDIS_RETRY_MAX="100ms"))
     proxy.stall()
     mirror.wait_metric(failures("timeout"), 1)
     wait_down(mirror)
@@ -128,7 +128,7 @@ def test_a_request_waits_as_long_as_the_timeout(make_mirror, redis, proxy, fake)
     mirror = make_mirror(fake, **proxy.settings(CACHE_REDIS_TIMEOUT="1", REGISTRY_WORKERS=1))
     wait_up(mirror, n=2)
     proxy.stall()
-    response = mirror.get(manifest_path("latest"), timeout_s=20)
+    response = mirror.get(manifest_path("latest"))
     assert response.status == 200
     assert "no answer within 1000 ms" in mirror.log() or "subscription is not answered" in mirror.log()
 
@@ -207,7 +207,7 @@ def test_wrong_values(under_load, redis, fake, kind):
 
 def test_corrupted_answers(under_load, proxy):
     """Bits turn over on the way, in every place of an answer."""
-    mirror, load = under_load(proxy.settings(CACHE_REDIS_RETRY_MAX="20ms", CACHE_REDIS_TIMEOUT="50ms"))
+    mirror, load = under_load(proxy.settings(CACHE_REDIS_RETRY_MAX="20ms", CACHE_REDIS_TIMEOUT="300ms"))
     seen = [0]
 
     def flip(data):
@@ -224,6 +224,7 @@ def test_corrupted_answers(under_load, proxy):
     check_recovers(mirror, load)
 
 
+@pytest.mark.slow
 def test_truncated_answers(under_load, proxy):
     """Connections end in the middle of an answer: of the greeting, and later."""
     mirror, load = under_load(proxy.settings(CACHE_REDIS_RETRY_MAX="20ms"))
@@ -274,8 +275,8 @@ def test_loading(under_load, make_redis):
     redis.ask("EVAL", "for i=1,200000 do redis.call('SET','k'..i,i) end", 0)
     redis.ask("SAVE")
     redis.stop()
-    # Half a minute, if nobody ended it.
-    redis.arguments += ["--key-load-delay", "150", "--loading-process-events-interval-bytes", "1024"]
+    # Minutes, if nobody ended it.
+    redis.arguments += ["--key-load-delay", "1500", "--loading-process-events-interval-bytes", "1024"]
     redis.start()
     mirror, load = under_load(redis.settings(CACHE_REDIS_RETRY_MAX="50ms"), n_up=0)
     mirror.wait_for_log("it refuses: LOADING")
@@ -342,7 +343,7 @@ def test_dead_at_the_start(under_load, redis):
 
 def test_frozen(under_load, redis):
     """The process is stopped (SIGSTOP): the kernel takes connections, nobody answers."""
-    mirror, load = under_load(redis.settings(CACHE_REDIS_TIMEOUT="50ms", CACHE_REDIS_RETRY_MAX="100ms"))
+    mirror, load = under_load(redis.settings(CACHE_REDIS_TIMEOUT="300ms", CACHE_REDIS_RETRY_MAX="100ms"))
     redis.process.send_signal(signal.SIGSTOP)
     try:
         wait_down(mirror)
@@ -360,9 +361,10 @@ def test_unknown_host(under_load):
     load.go_on()
 
 
+@pytest.mark.slow
 def test_objects_fail(under_load, proxy):
     """The same for small objects, where the body of a manifest is looked for."""
-    mirror, load = under_load(proxy.settings("CACHE_LRU", CACHE_LRU_REDIS_USE="always", CACHE_REDIS_TIMEOUT="50ms",
+    mirror, load = under_load(proxy.settings("CACHE_LRU", CACHE_LRU_REDIS_USE="always", CACHE_REDIS_TIMEOUT="300ms",
                                              CACHE_REDIS_RETRY_MAX="50ms"), n_up=0)
     for harm in (proxy.stall, proxy.cut, lambda: proxy.corrupt(lambda data: data[::-1]), proxy.refuse):
         wait_up(mirror, "cache_lru", 2)
@@ -380,7 +382,7 @@ def test_configurations_while_objects_fail(make_mirror, fake, redis, proxy, harm
         fake.add_image(image, REPOSITORY, "t%d" % n)
         data = image.blobs[image.config["digest"]].data
         redis.ask("SET", "mirrord:1:blob:" + image.config["digest"], data)
-    mirror = make_mirror(fake, **proxy.settings("CACHE_LRU", CACHE_LRU_REDIS_USE="always", CACHE_REDIS_TIMEOUT="50ms",
+    mirror = make_mirror(fake, **proxy.settings("CACHE_LRU", CACHE_LRU_REDIS_USE="always", CACHE_REDIS_TIMEOUT="300ms",
                                                 CACHE_REDIS_RETRY_MAX="50ms"))
     wait_up(mirror, "cache_lru", 2)
     for n, image in enumerate(images):
@@ -413,7 +415,7 @@ def test_configurations_while_objects_fail(make_mirror, fake, redis, proxy, harm
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive(), "a request is not answered"
     assert not wrong, wrong[:3]
     # Cut connections are there again at once.

@@ -93,6 +93,8 @@ def test_signals_until_the_very_end(make_mirror, fake, number):
     client.request(blob_path(digest))
     assert client.read_head().status == 200
     mirror.process.send_signal(signal.SIGTERM)
+    # Two that have not been taken yet are one for the kernel.
+    mirror.wait_for_log("stopping: ")
     mirror.process.send_signal(signal.SIGTERM)
     while mirror.process.is_running():
         mirror.process.send_signal(number)

@@ -2,6 +2,7 @@
 
 A client whose program is not installed, or which this machine does not permit, skips its test and says why.
 """
+import functools
 import json
 import os
 import platform
@@ -21,7 +22,7 @@ LIMITS = ["remount /, flags", "error setting rlimit", "mount /, flags", "cgroup 
 BUSYBOX = "/bin/busybox"
 
 
-def run(command, env=None, timeout_s=120, check=True):
+def run(command, env=None, timeout_s=300, check=True):
     """Output of a command; a failure shows all it said."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     result = subprocess.run([str(word) for word in command], env={**kept, **(env or {})}, stdin=subprocess.DEVNULL,
@@ -48,8 +49,9 @@ def busybox():
         return program.read(), 0o755
 
 
+@functools.lru_cache(maxsize=None)
 def runnable(architecture="amd64", dialect="oci", seed=1):
-    """Several layers, the first of which holds a program."""
+    """Several layers, the first of which holds a program. Made once; whoever gets it leaves it as it is."""
     program = busybox()
     return Image([{"bin/busybox": program, "bin/sh": program}, {"etc/motd": b"seed %d\n" % seed},
                   {"data/noise": noise(3000000, seed)}], dialect, architecture, ("/bin/busybox", "cat", "/etc/motd"))
@@ -104,7 +106,7 @@ class Client:
 
     def stop(self):
         if self.process is not None:
-            self.process.stop(timeout_s=30)
+            self.process.stop()
             self.process = None
         if self.state is not None:
             for point in mounts_below(self.state):
@@ -129,7 +131,7 @@ class Docker(Client):
         try:
             self.process.wait_ready(lambda: subprocess.run(
                 ["docker", "version"], env={**os.environ, **self.environment}, capture_output=True).returncode == 0,
-                "answers", 30)
+                "answers")
         except AssertionError:
             if "permission denied" in self.process.log() or "operation not permitted" in self.process.log():
                 pytest.skip("dockerd is not permitted here: " + self.process.log()[-300:])

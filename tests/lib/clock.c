@@ -1,7 +1,8 @@
 /*
  * Preloaded into the daemon by tests/lib/clock.py: the wall clock is as many seconds off as the
- * file says that CLOCK_FILE names, from one moment to the next. The monotonic clock is as it is,
- * and so are the times that the file system writes.
+ * first number of the file says that CLOCK_FILE names, from one moment to the next; while the
+ * second one is not 0 it stands still there. The monotonic clock is as it is, and so are the times
+ * that the file system writes.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -14,32 +15,42 @@
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
-static const volatile int64_t *shift_s;
+struct setting {
+    int64_t shift_s, still_at_s;
+};
+
+static const volatile struct setting *setting;
 
 __attribute__((constructor)) static void begin(void)
 {
     const char *path = getenv("CLOCK_FILE");
     int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    void *bytes = fd < 0 ? MAP_FAILED : mmap(NULL, 8, PROT_READ, MAP_SHARED, fd, 0);
+    void *bytes = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof(*setting), PROT_READ, MAP_SHARED, fd, 0);
 
     if (bytes == MAP_FAILED)
         abort();
     close(fd);
-    shift_s = bytes;
+    setting = bytes;
 }
 
-/* Others may ask before we have begun. */
-static time_t shift(void)
+/* Others may ask before we have begun. True: the fraction of the second is 0. */
+static int set(time_t *now)
 {
-    return shift_s ? (time_t)*shift_s : 0;
+    int64_t still_at_s = setting ? setting->still_at_s : 0;
+
+    if (still_at_s)
+        *now = (time_t)still_at_s;
+    if (setting)
+        *now += (time_t)setting->shift_s;
+    return still_at_s != 0;
 }
 
 int clock_gettime(clockid_t id, struct timespec *t)
 {
     int rc = REAL(clock_gettime)(id, t);
 
-    if (rc == 0 && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE))
-        t->tv_sec += shift();
+    if (rc == 0 && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE) && set(&t->tv_sec))
+        t->tv_nsec = 0;
     return rc;
 }
 
@@ -47,15 +58,16 @@ int gettimeofday(struct timeval *restrict t, void *restrict zone)
 {
     int rc = REAL(gettimeofday)(t, zone);
 
-    if (rc == 0)
-        t->tv_sec += shift();
+    if (rc == 0 && set(&t->tv_sec))
+        t->tv_usec = 0;
     return rc;
 }
 
 time_t time(time_t *out)
 {
-    time_t now = REAL(time)(NULL) + shift();
+    time_t now = REAL(time)(NULL);
 
+    set(&now);
     if (out)
         *out = now;
     return now;

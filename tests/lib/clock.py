@@ -3,6 +3,7 @@ import os
 import shutil
 import struct
 import subprocess
+import time
 
 import pytest
 
@@ -25,13 +26,24 @@ class Clock:
 
     def __init__(self, folder, library):
         self.path = os.path.join(str(folder), "clock")
-        self.shift_s = 0
+        self.shift_s = self.still_at_s = 0
         with open(self.path, "wb") as output:
-            output.write(struct.pack("=q", 0))
+            output.write(self.packed())
         self.settings = {"LD_PRELOAD": library, "CLOCK_FILE": self.path}
+
+    def packed(self):
+        return struct.pack("=qq", self.shift_s, self.still_at_s)
+
+    def write(self):
+        # In place: the daemon has it mapped.
+        with open(self.path, "r+b") as output:
+            output.write(self.packed())
 
     def move(self, seconds):
         self.shift_s += seconds
-        # In place: the daemon has it mapped.
-        with open(self.path, "r+b") as output:
-            output.write(struct.pack("=q", self.shift_s))
+        self.write()
+
+    def stop(self):
+        """From now on it stands still but when it is moved: ages are exact, however long the machine takes."""
+        self.still_at_s = int(time.time())
+        self.write()

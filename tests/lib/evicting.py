@@ -133,10 +133,10 @@ def all_digests(image):
 
 
 def keep(mirror, image, repository, reference):
-    """Pulls it and waits until all of it is under its final names and listed."""
+    """Pulls it and waits until all of it is under its final names, and linked."""
     pull(mirror, image, repository, reference)
     for digest in all_digests(image):
-        mirror.wait_kept(digest)
+        mirror.wait_settled(digest, repository)
 
 
 def size_of(image):

@@ -16,6 +16,7 @@ import time
 import urllib.parse
 
 from .images import OCI_INDEX, as_body
+from .process import free_port
 from .waiting import PATIENCE_S, wait_until
 
 PIECE = 1 << 18
@@ -34,7 +35,7 @@ class Request:
         self.connection = connection    # number of the connection it came on
         self.time = time.monotonic()
         self.status = None
-        self.n_sent = 0                 # body bytes that went out
+        self.n_sent = 0                 # body bytes that went out, or are about to
         self.is_done = False            # answered, or given up
 
     def get(self, name, default=None):
@@ -76,9 +77,13 @@ class Exchange:
             data = body.read(offset, min(PIECE, end - offset))
             if change is not None:
                 data = change(offset, data)
-            self.send(data)
+            # Counted first: who has received them all finds them counted.
             self.request.n_sent += len(data)
-            self.fake.n_bytes_sent += len(data)
+            try:
+                self.send(data)
+            except OSError:
+                self.request.n_sent -= len(data)
+                raise
             offset += len(data)
 
     def answer(self, status, fields=(), data=b"", content_type="application/json"):
@@ -143,42 +148,39 @@ class FakeRegistry:
         self.page_size = None    # tags or referrers per page at most
         self.referrers = None    # (repository, subject) -> descriptors; None: it has no such API
         self.token = None
-        self.n_bytes_sent = 0
         self.n_connections = 0
         self.is_closing = threading.Event()
         self.sockets = set()
         self.listener = None
-        self.place = None        # holds the port while nobody listens, or another test's server might get it
-        self.port = port
+        self.port = port or free_port()
         self.listen()
 
     # --- the socket ------------------------------------------------------------------------------
 
     def listen(self):
-        if self.place is not None:
-            self.place.close()
-            self.place = None
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", self.port))
         listener.listen(1024)
-        self.port = listener.getsockname()[1]
-        self.listener = listener
+        with self.lock:
+            self.listener = listener
         threading.Thread(target=self.accept, args=(listener,), daemon=True).start()
 
     def refuse(self):
         """From now on connections are refused, and those there were are cut."""
-        listener, self.listener = self.listener, None
+        self.refuse_more()
+        self.cut_connections()
+
+    def refuse_more(self):
+        """From now on connections are refused; those there are stay."""
+        with self.lock:
+            listener, self.listener = self.listener, None
         if listener is not None:
             try:
                 listener.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
             listener.close()
-            self.place = socket.socket()
-            self.place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self.place.bind(("127.0.0.1", self.port))
-        self.cut_connections()
 
     def cut_connections(self):
         with self.lock:
@@ -192,8 +194,6 @@ class FakeRegistry:
     def close(self):
         self.is_closing.set()
         self.refuse()
-        if self.place is not None:
-            self.place.close()
 
     def accept(self, listener):
         while True:
@@ -203,6 +203,9 @@ class FakeRegistry:
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self.lock:
+                if self.listener is not listener:
+                    sock.close()    # it was accepted in the moment of refuse()
+                    return
                 self.sockets.add(sock)
                 self.n_connections += 1
                 number = self.n_connections

@@ -73,7 +73,7 @@ class Noise(Endless):
         self.cached = functools.lru_cache(maxsize=64)(self.compute)
 
     def compute(self, number):
-        return random.Random(self.seed * 1000003 + number).randbytes(BLOCK)
+        return random.Random(self.seed * 1000003 + number).randbytes(min(BLOCK, self.size - number * BLOCK))
 
     def block(self, number):
         return self.cached(number)
@@ -82,8 +82,16 @@ class Noise(Endless):
 class Zeros(Endless):
     """Zero bytes but for a mark at the start of each MiB, so that an offset mixed up is a byte wrong."""
 
+    def __init__(self, size):
+        super().__init__(size)
+        self.last = -1, b""
+
     def block(self, number):
-        return number.to_bytes(8, "big") + bytes(BLOCK - 8)
+        known, data = self.last
+        if known != number:
+            data = number.to_bytes(8, "big") + bytes(BLOCK - 8)
+            self.last = number, data
+        return data
 
 
 def noise(size, seed=1):
@@ -126,7 +134,7 @@ class Image:
         self.layers, differences = [], []
         for files in layers:
             archive = tar_of(files)
-            packed = gzip.compress(archive, 6, mtime=0)
+            packed = gzip.compress(archive, 1, mtime=0)
             differences.append(digest_of(archive))
             self.layers.append(self.keep(packed, OCI_LAYER if is_oci else DOCKER_LAYER))
         configuration = json.dumps({

@@ -59,20 +59,10 @@ class Mirror:
         return {**kept, **self.settings}
 
     def start(self):
-        """Starts it and waits until it serves. The kernel may have given our port to somebody meanwhile: then another."""
-        for _ in range(3):
-            self.launch()
-            try:
-                self.wait_ready()
-                return self
-            except AssertionError:
-                if self.process.is_running() or "Address already in use" not in self.process.log():
-                    raise
-            self.port, self.admin_port = free_port(self.host), free_port()
-            self.settings["REGISTRY_PORT"] = str(self.port)
-            if self.settings.get("ADMIN_LISTEN", "").startswith("127.0.0.1:"):
-                self.settings["ADMIN_LISTEN"] = "127.0.0.1:%d" % self.admin_port
-        raise AssertionError("no port is to be had")
+        """Starts it and waits until it serves."""
+        self.launch()
+        self.wait_ready()
+        return self
 
     def launch(self):
         """Starts it and does not wait."""
@@ -139,7 +129,7 @@ class Mirror:
     def client(self, **options):
         return rawhttp.Client(self.address, **options)
 
-    def get(self, target, method="GET", fields=(), allow_short=False, timeout_s=60.0):
+    def get(self, target, method="GET", fields=(), allow_short=False, timeout_s=PATIENCE_S):
         return rawhttp.get(self.address, target, method, fields, allow_short, timeout_s)
 
     def head(self, target, fields=()):
@@ -228,10 +218,21 @@ class Mirror:
     def wait_kept(self, digest, timeout_s=PATIENCE_S):
         wait_until(lambda: self.has_blob(digest), "%s is kept" % digest, timeout_s)
 
-    def wait_linked(self, digest, repository="library/test", timeout_s=PATIENCE_S):
-        """The repository has this blob: the manifest that names it is kept."""
-        path = os.path.join(self.storage, "docker/registry/v2/repositories", repository, "_layers", *digest.split(":"), "link")
-        wait_until(lambda: os.path.exists(path), "%s is linked" % digest, timeout_s)
+    def is_linked(self, digest, repository):
+        root = os.path.join(self.storage, "docker/registry/v2/repositories", repository)
+        return any(os.path.exists(os.path.join(root, kind, *digest.split(":"), "link"))
+                   for kind in ("_layers", "_manifests/revisions"))
+
+    def wait_linked(self, digest, repository="library/test"):
+        """The repository has this blob or manifest: the manifest that names it is kept, it was pulled or pushed. It may not be
+        here itself."""
+        wait_until(lambda: self.is_linked(digest, repository), "%s is linked into %s" % (digest, repository))
+
+    def wait_settled(self, digest, repository="library/test"):
+        """It is kept, the fill that brought it is over, and it is linked: all that comes a moment after its file is seen."""
+        self.wait_kept(digest)
+        wait_until(lambda: digest not in [fill["digest"] for fill in self.fills()], "the fill of %s is over" % digest)
+        self.wait_linked(digest, repository)
 
     def kept_digests(self):
         root = os.path.join(self.storage, "docker/registry/v2/blobs")
@@ -246,9 +247,12 @@ class Mirror:
         """Every file under a final name has the digest that it is named by."""
         for digest in self.kept_digests():
             hashed = hashlib.new(digest.split(":")[0])
-            with open(self.blob_file(digest), "rb") as blob:
-                while data := blob.read(1 << 20):
-                    hashed.update(data)
+            try:
+                with open(self.blob_file(digest), "rb") as blob:
+                    while data := blob.read(1 << 20):
+                        hashed.update(data)
+            except FileNotFoundError:
+                continue    # evicted or collected since it was listed
             assert digest.endswith(":" + hashed.hexdigest()), "wrong bytes are kept under " + digest
 
     def partial_files(self):

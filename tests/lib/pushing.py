@@ -3,6 +3,7 @@ import urllib.parse
 
 from . import rawhttp
 from .images import as_body, digest_of
+from .waiting import PATIENCE_S
 
 OCTETS = "application/octet-stream"
 PIECE = 1 << 18
@@ -41,7 +42,7 @@ def chunked(data, n_pieces=3):
 class Pusher:
     """Each request is on a connection of its own, unless a client is given."""
 
-    def __init__(self, address, timeout_s=60.0):
+    def __init__(self, address, timeout_s=PATIENCE_S):
         self.address, self.timeout_s = address, timeout_s
 
     def connect(self):

@@ -3,6 +3,8 @@ import json
 import socket
 import time
 
+from .waiting import PATIENCE_S
+
 
 class BrokenResponse(AssertionError):
     """The peer did not speak HTTP/1.1 as RFC 9112 wants it, or ended in the middle."""
@@ -69,7 +71,7 @@ def parse_head(head):
 class Client:
     """One connection. `address` is (host, port) or the path of a unix socket."""
 
-    def __init__(self, address, timeout_s=20.0, receive_buffer=None):
+    def __init__(self, address, timeout_s=PATIENCE_S, receive_buffer=None):
         family = socket.AF_UNIX if isinstance(address, str) else (
             socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
         self.socket = socket.socket(family)
@@ -181,7 +183,7 @@ class Client:
                 return b"".join(parts)
             parts.append(data)
 
-    def is_closed(self, timeout_s=10.0):
+    def is_closed(self, timeout_s=PATIENCE_S):
         """True when the peer has ended the connection in order and sent nothing more before."""
         return self.has_ended(timeout_s)
 
@@ -225,7 +227,7 @@ class Client:
         return len(data)
 
 
-def get(address, target, method="GET", fields=(), allow_short=False, timeout_s=20.0):
+def get(address, target, method="GET", fields=(), allow_short=False, timeout_s=PATIENCE_S):
     """One request on a connection of its own."""
     with Client(address, timeout_s) as client:
         return client.get(target, method, fields, allow_short)

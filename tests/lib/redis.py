@@ -4,7 +4,7 @@ import socket
 import threading
 
 from .process import Process, can_connect, free_port
-from .waiting import wait_until
+from .waiting import PATIENCE_S, wait_until
 
 # A machine with busy cores is slow: only tests about that give the mirror a time that could be too short for it.
 PATIENT = {"CACHE_REDIS_TIMEOUT": "10"}
@@ -88,7 +88,7 @@ class Connection:
 
     def __init__(self, address):
         self.sock = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
-        self.sock.settimeout(20)
+        self.sock.settimeout(PATIENCE_S)
         self.sock.connect(address)
         self.file = self.sock.makefile("rb")
 
@@ -125,8 +125,8 @@ class Proxy:
 
     def __init__(self, target):
         self.target = target
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
+        self.port = free_port()
+        self.listener = socket.create_server(("127.0.0.1", self.port))
         self.lock = threading.Lock()
         self.change = lambda data: data
         self.n_left = None
@@ -231,8 +231,8 @@ class Impostor:
 
     def __init__(self, words):
         self.words = words
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
+        self.port = free_port()
+        self.listener = socket.create_server(("127.0.0.1", self.port))
         self.n_accepted = 0
         threading.Thread(target=self.accept, daemon=True).start()
 

@@ -10,6 +10,7 @@ import urllib.parse
 import urllib.request
 
 from .process import Process, can_connect, free_port
+from .waiting import stays_so, wait_until
 
 USER, PASSWORD = "alice", "s3cret"
 ISSUER = "tests"
@@ -87,6 +88,13 @@ class Upstream:
         """Lines of its access log that contain the pattern."""
         log = self.process.log() if self.process else open(os.path.join(self.folder, "registry.log")).read()
         return [line for line in log.splitlines() if '" ' in line and "HTTP/1" in line and pattern in line]
+
+    def check_gets(self, pattern, n):
+        """So many were answered. It writes the line of a request a moment after its last byte."""
+        def count():
+            return len([line for line in self.requests(pattern) if '"GET ' in line])
+        wait_until(lambda: count() >= n, "%d GETs of %s are logged" % (n, pattern))
+        stays_so(lambda: count() == n, "there are more than %d GETs of %s" % (n, pattern))
 
     # --- pushing, by the protocol ----------------------------------------------------------------
 

@@ -21,7 +21,7 @@
 #include "mirrord/server.h"
 #include "tests/unit/unit.h"
 
-#define PROBE_TIMEOUT_S 20
+#define PROBE_TIMEOUT_S 60
 #define PROBE_FILE_BYTES (3 * 1024 * 1024 + 7)
 #define PROBE_BODY_MAX (8 * 1024 * 1024)
 

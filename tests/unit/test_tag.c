@@ -46,7 +46,6 @@ static void on_loaded(void *arg, int rc, const struct tag_record *record,
     struct story *s = arg;
 
     CHECK(!heard);
-
     s->rc = rc;
     if (record)
         s->record = *record;

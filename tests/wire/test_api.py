@@ -3,8 +3,8 @@ import json
 import os
 import re
 import threading
-import time
 import urllib.parse
+from time import monotonic
 
 import pytest
 
@@ -327,18 +327,18 @@ def test_tag_moves(make_mirror, fake, image):
 
 
 def test_tag_expires(make_mirror, fake, image):
-    mirror = make_mirror(fake, MIRROR_TAGS_CACHE_TTL="3s")
+    """By the real clock; tests/wire/test_freshness.py tells what happens before."""
+    mirror = make_mirror(fake, MIRROR_TAGS_CACHE_TTL="1s")
     mirror.get(manifest_path("latest"))
     other = simple(2)
     fake.add_image(other, "library/test", "latest")
-    assert mirror.get(manifest_path("latest")).body == image.manifest
     wait_until(lambda: mirror.get(manifest_path("latest")).body == other.manifest, "the tag has moved")
 
 
 def test_stale_tag_when_the_upstream_fails(make_mirror, fake, image):
     mirror = make_mirror(fake, MIRROR_TAGS_CACHE_TTL="0", MIRROR_BACKOFF_BASE="5ms", MIRROR_BACKOFF_MAX="10ms",
-                         MIRROR_HEADER_TIMEOUT="300ms", MIRROR_BREAKER_FAILURES="1000")
-    mirror.get(manifest_path("latest"))
+                         MIRROR_HEADER_TIMEOUT="1s", MIRROR_BREAKER_FAILURES="1000")
+    assert mirror.get(manifest_path("latest")).status == 200
     for behaviour in (faults.status(500), faults.status(503), faults.throttle(3600), faults.html(),
                       faults.no_challenge(), faults.silence(), faults.cut_head(), faults.redirect("/v2/loop"), None):
         if behaviour is None:
@@ -376,12 +376,22 @@ def test_tag_points_to_what_is_gone(mirror, fake, image):
     assert mirror.get(manifest_path(image.digest)).status == 404
 
 
-def test_absence_is_remembered_for_a_short_time(make_mirror, fake, image):
-    mirror = make_mirror(fake, MIRROR_NEGATIVE_TTL="1s")
+def test_absence_is_remembered_for_a_short_time(make_mirror, fake, image, time):
+    time.stop()
+    mirror = make_mirror(fake, **time.settings, MIRROR_NEGATIVE_TTL="5s")
     for _ in range(5):
         assert mirror.get(manifest_path("new")).status == 404
         assert mirror.head(manifest_path("new")).status == 404
     assert fake.count("/manifests/new") <= 2
+    fake.add_image(image, "library/test", "new")
+    time.move(6)
+    assert mirror.get(manifest_path("new")).status == 200
+
+
+def test_absence_ends_by_itself(make_mirror, fake, image):
+    """By the real clock."""
+    mirror = make_mirror(fake, MIRROR_NEGATIVE_TTL="1s")
+    assert mirror.get(manifest_path("new")).status == 404
     fake.add_image(image, "library/test", "new")
     wait_until(lambda: mirror.get(manifest_path("new")).status == 200, "the tag has come")
 
@@ -401,13 +411,12 @@ def test_breaker(make_mirror, fake, image):
     fake.always("/v2/", faults.status(503))
     wait_until(lambda: mirror.get(manifest_path("x")).status and mirror.metric("mirrord_upstream_breaker_open") == 1,
                "the breaker opens")
-    n = len(fake.requests)
+    n, begin = len(fake.requests), monotonic()
     for _ in range(20):
-        begin = time.monotonic()
         assert mirror.get(manifest_path("latest")).body == image.manifest
         assert mirror.get(manifest_path("y")).status == 503
-        assert time.monotonic() - begin < 0.5
-    assert len(fake.requests) - n <= 3
+    # One try after each second, however many of them this machine needs.
+    assert len(fake.requests) - n <= 2 + (monotonic() - begin)
     fake.behave_well()
     wait_until(lambda: mirror.get(manifest_path("latest"))["cache-status"].find("detail=stale") < 0,
                "it closes again")

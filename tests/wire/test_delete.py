@@ -186,6 +186,7 @@ def test_child_of_an_index(pusher):
     assert get(pusher, images[1].digest).body == images[1].manifest
 
 
+@pytest.mark.slow
 def test_pushes_and_deletes_of_one_manifest(home, pusher):
     """No tag is left that points to nothing, whatever the order."""
     media_type = "application/vnd.example+json"
@@ -220,10 +221,11 @@ def test_pushes_and_deletes_of_one_manifest(home, pusher):
     assert Pusher(home.address).tags(REPO) == []
 
 
+@pytest.mark.slow
 def test_kill_while_deleting(home, pusher):
     """After the kill a manifest is there with its tags, or its tags point to nothing no more."""
     for n in range(4):
-        pusher = Pusher(home.address, timeout_s=10)
+        pusher = Pusher(home.address)
         image = simple(20 + n)
         tags = ["t%d-%d" % (n, k) for k in range(30)]
         pusher.image(REPO, image)

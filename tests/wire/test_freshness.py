@@ -1,6 +1,7 @@
 """How old what an upstream said may be: ttl, grace and keep, by what the upstream is asked; absences; a low quota. The
 clock of the daemon is set, nobody waits for it."""
 import threading
+from time import monotonic
 
 import pytest
 
@@ -15,6 +16,13 @@ FIRST, SECOND = simple(1), simple(2)
 RULE = "*=100/50/200"
 ONE_TRY = {"MIRROR_RETRIES_MAX": "0", "MIRROR_BREAKER_FAILURES": "10000", "MIRROR_STALE_RETRY": "0"}
 TAG = manifest_path("latest")
+
+
+@pytest.fixture
+def time(time):
+    """It moves only when it is moved."""
+    time.stop()
+    return time
 
 
 @pytest.fixture
@@ -88,12 +96,8 @@ def test_ages(make, fake, time, age, upstream, asked, status, cache, restarts):
         assert response.error_code()
         return
     assert response.body == FIRST.manifest and response["docker-content-digest"] == FIRST.digest
-    told, wanted = response["cache-status"], "mirrord; " + cache
-    # A second may have passed meanwhile.
-    assert told == wanted or ttl_of(response) == int(cache.split("ttl=")[1].split(";")[0]) - 1, told
-    assert told.split("; ")[1] == wanted.split("; ")[1] and told.split("; ")[3:] == wanted.split("; ")[3:]
-    shown = 0 if "revalidated" in cache or age < 0 else age
-    assert shown <= int(response["age"]) <= shown + 1
+    assert response["cache-status"] == "mirrord; " + cache
+    assert int(response["age"]) == (0 if "revalidated" in cache or age < 0 else age)
     assert (response.get("warning") is not None) == ("detail=stale" in cache)
 
 
@@ -144,7 +148,7 @@ def test_grace_finds_that_it_has_moved(make, fake, time):
     arrive.set()
     wait_until(lambda: mirror.get(TAG).body == SECOND.manifest, "the tag has moved")
     since.settle("HEAD", "GET")
-    assert ttl_of(mirror.get(TAG)) > 90
+    assert ttl_of(mirror.get(TAG)) == 100
     assert mirror.metric("mirrord_refreshes_moved_total") == 1
     fake.refuse()
     mirror.restart()
@@ -204,7 +208,7 @@ def test_rules_by_pattern(make_mirror, fake, time):
         fake.add_image(FIRST, repository, tag)
     for (repository, tag), ttl in cases.items():
         assert mirror.get(manifest_path(tag, repository)).status == 200
-        assert ttl - 3 <= ttl_of(mirror.get(manifest_path(tag, repository))) <= ttl
+        assert ttl_of(mirror.get(manifest_path(tag, repository))) == ttl
     time.move(1050)
     states = {case: mirror.get(manifest_path(case[1], case[0]))["cache-status"].split("; ")[-1] for case in cases}
     assert states == {
@@ -224,7 +228,7 @@ def test_rules_are_checked(make_mirror, fake):
 
 def test_reload(make, fake, time):
     mirror = make(MIRROR_FRESHNESS=None, MIRROR_TAGS_CACHE_TTL="172800")
-    assert mirror.get(TAG).status == 200 and ttl_of(mirror.get(TAG)) > 172000
+    assert mirror.get(TAG).status == 200 and ttl_of(mirror.get(TAG)) == 172800
     time.move(172801)
     since = Asked(fake)
     assert "revalidated" in mirror.get(TAG)["cache-status"]
@@ -332,13 +336,14 @@ def test_absences_by_kind(make, fake, kind):
 
 
 def test_absence_of_a_blob_is_short(make, fake):
-    mirror = make(MIRROR_NEGATIVE_TTL_BLOBS="1s")
+    """By the clock that nobody sets."""
+    mirror = make(MIRROR_NEGATIVE_TTL_BLOBS="2s")
     data = noise(1000, 5)
     digest = digest_of(data)
-    since = Asked(fake)
+    since, begin = Asked(fake), monotonic()
     for _ in range(5):
         assert mirror.blob(digest).status == 404
-    assert len(since.requests()) == 1
+    assert 1 <= len(since.requests()) <= 1 + (monotonic() - begin) / 2
     fake.add_blob(data)
     wait_until(lambda: mirror.blob(digest).status == 200, "it is asked for again")
 
@@ -433,15 +438,17 @@ def test_throttled(make, fake, time):
     assert response.status == 429 and int(response["retry-after"]) > 0
 
 
+@pytest.mark.slow
 def test_thousand_pulls_of_fifty_tags(make_mirror, fake, time):
     """In an hour: each manifest is fetched once, whatever is asked how often."""
     mirror = make_mirror(fake, **time.settings, MIRROR_FRESHNESS="*=5m/1h")
-    for n in range(50):
-        fake.add_image(simple(n + 10), REPOSITORY, "tag-%d" % n)
+    images = [simple(n + 10) for n in range(50)]
+    for n, image in enumerate(images):
+        fake.add_image(image, REPOSITORY, "tag-%d" % n)
     with mirror.client() as client:
         for pull in range(1000):
             n = pull * 7 % 50
-            assert client.get(manifest_path("tag-%d" % n)).body == simple(n + 10).manifest
+            assert client.get(manifest_path("tag-%d" % n)).body == images[n].manifest
             if pull % 10 == 9:
                 time.move(36)
     assert fake.count("/manifests/", "GET") <= 50

@@ -10,7 +10,7 @@ from lib.images import digest_of
 from lib.mirror import Mirror, binary
 from lib.pushing import Pusher
 from lib.rawhttp import Client
-from lib.waiting import wait_until
+from lib.waiting import PATIENCE_S, wait_until
 
 REPOSITORY = "team/app"
 UPLOADS = "/v2/%s/blobs/uploads/" % REPOSITORY
@@ -32,7 +32,7 @@ def check_denied(registry, reason, address=None):
             client.request(target, method, {"Content-Length": "1000", "Expect": "100-continue"})
             response = check_error(client.read_response(), 403, "DENIED")
             assert response.json()["errors"][0]["detail"] == {"reason": reason}
-    assert not registry.partial_files()
+    wait_until(lambda: not registry.partial_files(), lambda: "left behind: %r" % registry.partial_files())
 
 
 def test_repositories_that_accept_nothing(make_mirror):
@@ -87,7 +87,7 @@ def test_mapped_addresses(tmp_path):
         assert Pusher(address).ask("POST", UPLOADS, b"").status == 202
     finally:
         process.terminate()
-        assert process.wait(20) == 0, (tmp_path / "log").read_text()
+        assert process.wait(PATIENCE_S) == 0, (tmp_path / "log").read_text()
         listener.close()
 
 

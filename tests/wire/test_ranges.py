@@ -15,7 +15,7 @@ def hot(mirror, fake):
     body = Noise(SIZE)
     digest = fake.add_blob(body)
     mirror.check_right(digest, body)
-    mirror.wait_kept(digest)
+    mirror.wait_settled(digest)
     return mirror, body, blob_path(digest)
 
 

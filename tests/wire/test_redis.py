@@ -250,6 +250,17 @@ def test_beyond_grace_the_upstream_is_asked(make_mirror, redis, fake, time):
 # --- a warm memory front -------------------------------------------------------------------------
 
 
+def wait_steady(mirror, name):
+    """What follows a first pull in the background is over. Returns the metric."""
+    seen = []
+
+    def is_steady():
+        seen.append(mirror.metric(name))
+        return len(seen) > 50 and len(set(seen[-50:])) == 1
+    wait_until(is_steady, "%s changes no more" % name)
+    return seen[-1]
+
+
 def test_warm_requests_do_not_touch_redis(make_mirror, redis, fake):
     fake.add_image(OLD, REPOSITORY, "latest")
     mirror = make(make_mirror, fake, redis)
@@ -258,7 +269,8 @@ def test_warm_requests_do_not_touch_redis(make_mirror, redis, fake):
     mirror.get(LATEST)
     name = 'mirrord_redis_requests_total{server="cache",result="sent"}'
     wait_until(lambda: redis.value(tag_key(fake)), "the tag is shared")
-    before = mirror.metric(name)
+    wait_stored(mirror)
+    before = wait_steady(mirror, name)
     for _ in range(50):
         for target in (LATEST, manifest_path(OLD.digest)):
             for method in ("GET", "HEAD"):

@@ -11,7 +11,7 @@ from lib import faults
 from lib.images import OCI_INDEX, OCI_MANIFEST, Bytes, digest_of, simple
 from lib.mirror import manifest_path
 from lib.pushing import Pusher
-from lib.waiting import wait_until
+from lib.waiting import PATIENCE_S, wait_until
 
 REPOSITORY = "library/test"
 SUBJECT = digest_of(b"subject")
@@ -356,15 +356,22 @@ def test_clients_leave(make_mirror, upstream):
 def test_too_many_questions(make_mirror, upstream):
     """Those that nobody waits for are dropped."""
     mirror = make_mirror(upstream, MIRROR_QUESTIONS_MAX=0)
-    release = threading.Event()
     upstream.referrers[REPOSITORY, SUBJECT] = [described(artifact(1))]
-    upstream.script("/referrers/", faults.silence())
-    with mirror.client() as client:
-        client.request(referrers_path())
-        upstream.wait_requests(1, "/referrers/")
-    wait_until(lambda: len(listed(mirror)[1]) == 1, "the upstream is asked anew")
+    is_dropped = threading.Event()
+
+    def wait_for_the_end(exchange):
+        assert exchange.socket.recv(1) == b""
+        is_dropped.set()
+        exchange.hang_up()
+    upstream.script("/referrers/", wait_for_the_end)
+    client = mirror.client()
+    client.request(referrers_path())
+    upstream.wait_requests(1, "/referrers/")
+    # Who only ends what it sends may still wait for its answer.
+    client.reset()
+    assert is_dropped.wait(PATIENCE_S)
+    assert len(listed(mirror)[1]) == 1, "the upstream is asked anew"
     assert upstream.count("/referrers/") == 2
-    release.set()
 
 
 def test_local_only(make_mirror, upstream):
@@ -439,7 +446,7 @@ def test_slow(make_mirror, upstream):
     upstream.script("/referrers/", faults.hold(release))
     start = time.monotonic()
     response, found = listed(mirror)
-    assert len(found) == 1 and 0.2 < time.monotonic() - start < 5
+    assert len(found) == 1 and 0.2 < time.monotonic() - start
     check_stale(response)
     check_stale(listed(mirror)[0])
     assert upstream.count("/referrers/") == 2

@@ -9,6 +9,7 @@ import pytest
 from lib.faults import stall
 from lib.images import Noise, simple
 from lib.mirror import blob_path, manifest_path
+from lib.waiting import PATIENCE_S
 
 HEAD = b"GET /v2/ HTTP/1.1\r\nHost: mirror.test\r\n"
 SMUGGLED = b"GET /v2/smuggled/tags/list HTTP/1.1\r\nHost: mirror.test\r\n\r\n"
@@ -17,7 +18,7 @@ SMUGGLED = b"GET /v2/smuggled/tags/list HTTP/1.1\r\nHost: mirror.test\r\n\r\n"
 def exchange(mirror, data):
     """(responses, ended in order): everything that comes back until the peer ends or falls silent."""
     responses = []
-    with mirror.client(timeout_s=5) as client:
+    with mirror.client() as client:
         client.send(data)
         while True:
             responses.append(client.read_response())
@@ -287,7 +288,7 @@ def test_early_answer_reaches_a_client_that_is_still_sending(mirror):
         try:
             response = client.read_response()
             assert response.status == 405 and response.closes
-            sender.join(20)
+            sender.join(PATIENCE_S)
             assert stopped, "the mirror read a body that it had refused"
         finally:
             client.close()
@@ -360,7 +361,7 @@ def test_flood_during_a_response_is_not_read(mirror, fake):
         assert n_sent < 64 << 20
         assert mirror.rss_bytes() - before < 4 << 20
         release.set()
-        client.socket.settimeout(20)
+        client.socket.settimeout(PATIENCE_S)
         assert client.read_body(response.length) == body.read(0, body.size)
 
 
@@ -372,19 +373,18 @@ def test_head_deadline(make_mirror):
     with mirror.client() as client:
         begin = time.monotonic()
         client.drip(HEAD + b"A: " + b"a" * 10000, 0.05)
-        took = time.monotonic() - begin
-        assert 0.4 < took < 10
+        assert time.monotonic() - begin > 0.4
         answer = client.read_to_end()
         assert answer == b"" or answer.startswith(b"HTTP/1.1 408 ")
 
 
 def test_idle_deadline(make_mirror):
-    mirror = make_mirror(HTTP_KEEPALIVE_TIMEOUT="300ms", HTTP_HEAD_TIMEOUT="300ms")
+    mirror = make_mirror(HTTP_KEEPALIVE_TIMEOUT="1s", HTTP_HEAD_TIMEOUT="2s")
     with mirror.client() as client, mirror.client() as silent:
-        assert client.get("/v2/").status == 200
         begin = time.monotonic()
+        assert client.get("/v2/").status == 200
         assert client.is_closed() and client.buffer == b""
-        assert time.monotonic() - begin > 0.2
+        assert time.monotonic() - begin > 0.8
         assert silent.is_closed(), "a client that never says anything stays for ever"
 
 
@@ -400,7 +400,7 @@ def test_body_deadline(make_mirror):
 
 def test_send_deadline(make_mirror, fake):
     """Who takes nothing for that long is let go, and others are not disturbed."""
-    mirror = make_mirror(fake, HTTP_SEND_TIMEOUT="500ms")
+    mirror = make_mirror(fake, HTTP_SEND_TIMEOUT="2s")
     body = Noise(32 << 20)
     digest = fake.add_blob(body)
     mirror.check_right(digest, body)
@@ -413,7 +413,7 @@ def test_send_deadline(make_mirror, fake):
 
 
 def test_send_deadline_does_not_run_while_we_are_slow(make_mirror, fake):
-    mirror = make_mirror(fake, HTTP_SEND_TIMEOUT="300ms", HTTP_KEEPALIVE_TIMEOUT="300ms", HTTP_BODY_TIMEOUT="300ms")
+    mirror = make_mirror(fake, HTTP_SEND_TIMEOUT="2s", HTTP_KEEPALIVE_TIMEOUT="2s", HTTP_BODY_TIMEOUT="2s")
     body = Noise(2 << 20)
     digest = fake.add_blob(body)
     release = threading.Event()
@@ -422,7 +422,7 @@ def test_send_deadline_does_not_run_while_we_are_slow(make_mirror, fake):
         client.request(blob_path(digest))
         response = client.read_head()
         part = client.read_body(1 << 19)
-        threading.Timer(1.2, release.set).start()
+        threading.Timer(3, release.set).start()
         assert part + client.read_body(response.length - len(part)) == body.read(0, body.size)
 
 

@@ -184,7 +184,7 @@ def test_broken_token_service(make_mirror, fake, image, behaviour):
 def test_silent_token_service(make_mirror, fake, image):
     fake.require_token()
     fake.script("/token", faults.silence())
-    mirror = make_mirror(fake, MIRROR_BACKOFF_BASE="5ms", MIRROR_HEADER_TIMEOUT="300ms")
+    mirror = make_mirror(fake, MIRROR_BACKOFF_BASE="5ms", MIRROR_HEADER_TIMEOUT="1s")
     wait_until(lambda: mirror.get(manifest_path("latest")).status == 200, "it works again")
 
 
@@ -210,6 +210,6 @@ def test_realm_redirect_gets_no_credentials(make_mirror, fake, cdn, image):
     fake.require_token(users={"alice": "s3cret"})
     fake.always("/token", faults.redirect(cdn.url + "/token"))
     cdn.always("/", faults.status(401))
-    mirror = make_mirror(fake, **USER)
+    mirror = make_mirror(fake, MIRROR_RETRIES_MAX=1, **USER)
     assert mirror.get(manifest_path("latest")).status >= 400
     assert all(request.get("authorization") is None for request in cdn.requests)

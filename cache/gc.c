@@ -14,6 +14,7 @@
 #include "base/metric.h"
 #include "cache/cache_private.h"
 #include "cache/gc_private.h"
+#include "cache/run_report.h"
 
 #define PREFIX "gc"
 
@@ -143,10 +144,9 @@ void gc_print_json(struct gc *g, struct strbuf *out)
     struct gc_report r;
 
     gc_read_report(g, &r);
-    const struct {
-        const char *name;
-        uint64_t value;
-    } rows[] = {
+    const struct run_report whole = {r.is_running, r.is_complete, r.started_at_s, r.ended_at_s,
+                                     r.problem};
+    const struct run_count counts[] = {
         {"repositories", r.n_repositories},
         {"manifests", r.n_manifests},
         {"blobs", r.n_blobs},
@@ -156,15 +156,7 @@ void gc_print_json(struct gc *g, struct strbuf *out)
         {"young", r.n_young},
         {"errors", r.n_errors},
     };
-    strbuf_addf(out,
-                "{\"running\":%s,\"complete\":%s,\"started_at\":%" PRId64 ",\"ended_at\":%" PRId64,
-                r.is_running ? "true" : "false", r.is_complete ? "true" : "false", r.started_at_s,
-                r.ended_at_s);
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        strbuf_addf(out, ",\"%s\":%" PRIu64, rows[i].name, rows[i].value);
-    strbuf_add_str(out, ",\"problem\":\"");
-    strbuf_add_json(out, slice_of(r.problem));
-    strbuf_add_str(out, "\"}");
+    run_report_print(&whole, counts, sizeof(counts) / sizeof(counts[0]), "", out);
 }
 
 /* --- for the command line --------------------------------------------------------------------- */

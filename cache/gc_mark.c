@@ -5,16 +5,13 @@
 #include "config.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/check.h"
-#include "cache/digest_search.h"
 #include "cache/gc_private.h"
+#include "cache/manifest_search.h"
 
 /* With 16 bits and 8 probes per mark one unreferenced blob in 1,700 is taken for a referenced one,
  * another in each run: filters have seeds of their own. Twice as many marks as expected make it
@@ -24,7 +21,6 @@
 #define MARKS_MIN 4096
 #define MARKS_MAX_BYTES ((size_t)64 << 20)
 #define N_SAMPLES 16 /* of the 256 folders of an algorithm */
-#define PIECE_BYTES 65536
 
 /* --- how many --------------------------------------------------------------------------------- */
 
@@ -88,32 +84,6 @@ static void mark(void *arg, const struct digest *d)
     run->n_marks += bloom_add(run->marks, d);
 }
 
-/* Marks what the open file mentions. Its digest is computed on the way: of a damaged one nobody
- * knows what it referenced. */
-static int read_manifest(struct gc_run *run, int fd, const struct digest *d)
-{
-    static const size_t N_PIECE = PIECE_BYTES;
-    struct digest_search search;
-    struct digest found;
-    char *piece = xmalloc(N_PIECE);
-    struct hasher *hasher = hasher_new(d->alg);
-    ssize_t n;
-
-    digest_search_init(&search, mark, run);
-    do {
-        n = read(fd, piece, N_PIECE);
-        if (n > 0) {
-            hasher_update(hasher, piece, (size_t)n);
-            digest_search_feed(&search, piece, (size_t)n);
-        }
-    } while (n > 0 || (n < 0 && errno == EINTR));
-    int rc = n < 0 ? -errno : 0;
-    hasher_final(hasher, &found);
-    hasher_free(&hasher);
-    free(piece);
-    return rc == 0 && !digest_equal(&found, d) ? -EBADMSG : rc;
-}
-
 /* Nothing is there; what is read may vanish at any time. */
 static bool is_absent(int rc)
 {
@@ -135,13 +105,8 @@ static bool is_moved_away(const struct gc_run *run, const struct digest *d)
 static int mark_references(struct gc_run *run, const struct digest *d)
 {
     char *path = layout_blob(run->place.layout, d);
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    int rc = fd < 0 ? -errno : 0;
+    int rc = manifest_search(path, d, mark, run);
 
-    if (fd >= 0) {
-        rc = read_manifest(run, fd, d);
-        close(fd);
-    }
     free(path);
     if (is_absent(rc))
         return is_moved_away(run, d) ? -EBADMSG : 0;

@@ -36,6 +36,7 @@ cache_libcache_a_SOURCES = \
 	cache/lru.c cache/lru.h \
 	cache/manifest.c cache/manifest.h \
 	cache/manifest_scan.c cache/manifest_scan.h \
+	cache/manifest_search.c cache/manifest_search.h \
 	cache/manifest_type.c cache/manifest_type.h \
 	cache/meta.c cache/meta.h cache/meta_private.h \
 	cache/meta_memory.c cache/meta_redis.c \
@@ -55,6 +56,7 @@ cache_libcache_a_SOURCES = \
 	cache/referrers_update.c cache/referrers_update.h \
 	cache/repo.c cache/repo.h \
 	cache/repo_walk.c cache/repo_walk.h \
+	cache/run_report.c cache/run_report.h \
 	cache/scrub.c cache/scrub.h cache/scrub_private.h \
 	cache/scrub_check.c cache/scrub_check.h \
 	cache/scrub_damage.c \

@@ -16,6 +16,7 @@
 #include "base/metric.h"
 #include "cache/cache_private.h"
 #include "cache/quiet_file.h"
+#include "cache/run_report.h"
 #include "cache/scrub_check.h"
 #include "cache/scrub_list.h"
 #include "cache/scrub_private.h"
@@ -623,10 +624,9 @@ void scrub_print_json(struct scrub *s, struct strbuf *out)
     char *bad = s->bad_text ? xstrdup(s->bad_text) : NULL;
     char *bad_tags = s->bad_tags_text ? xstrdup(s->bad_tags_text) : NULL;
     pthread_mutex_unlock(&s->lock);
-    const struct {
-        const char *name;
-        uint64_t value;
-    } rows[] = {
+    const struct run_report whole = {r.is_running, r.is_complete, r.started_at_s, r.ended_at_s,
+                                     r.problem};
+    const struct run_count counts[] = {
         {"blobs", r.n_blobs},
         {"bytes", r.bytes},
         {"damaged", r.n_damaged},
@@ -642,16 +642,10 @@ void scrub_print_json(struct scrub *s, struct strbuf *out)
         {"tags_removed", r.n_tags_removed},
         {"damaged_tags", r.n_bad_tags},
     };
-    strbuf_addf(out,
-                "{\"running\":%s,\"complete\":%s,\"started_at\":%" PRId64 ",\"ended_at\":%" PRId64,
-                r.is_running ? "true" : "false", r.is_complete ? "true" : "false", r.started_at_s,
-                r.ended_at_s);
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        strbuf_addf(out, ",\"%s\":%" PRIu64, rows[i].name, rows[i].value);
-    strbuf_addf(out, ",\"pushed\":[%s],\"pushed_tags\":[%s],\"problem\":\"", bad ? bad : "",
-                bad_tags ? bad_tags : "");
-    strbuf_add_json(out, slice_of(r.problem));
-    strbuf_add_str(out, "\"}");
+    char *more = xasprintf(",\"pushed\":[%s],\"pushed_tags\":[%s]", bad ? bad : "",
+                           bad_tags ? bad_tags : "");
+    run_report_print(&whole, counts, sizeof(counts) / sizeof(counts[0]), more, out);
+    free(more);
     free(bad_tags);
     free(bad);
 }

@@ -2,22 +2,17 @@
 #include "config.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/check.h"
 #include "base/metric.h"
-#include "cache/digest_search.h"
 #include "cache/disk.h"
 #include "cache/link_file.h"
 #include "cache/link_walk.h"
+#include "cache/manifest_search.h"
 #include "cache/scrub_private.h"
-
-#define PIECE_BYTES (64 * 1024)
 
 struct scrub_links {
     struct scrub_place place;
@@ -101,34 +96,6 @@ static void on_reference(void *arg, const struct digest *d)
         mark_pushed(s, w->repo);
 }
 
-/* What the file mentions. 0: it is what its name says, and nothing was overlooked. */
-static int search(struct scrub_links *w, const char *path, const struct digest *d)
-{
-    struct digest_search search;
-    struct digest found;
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-
-    if (fd < 0)
-        return -errno;
-    char *piece = xmalloc(PIECE_BYTES);
-    struct hasher *hasher = hasher_new(d->alg);
-    ssize_t n;
-    digest_search_init(&search, on_reference, w);
-    do {
-        n = read(fd, piece, PIECE_BYTES);
-        if (n > 0) {
-            hasher_update(hasher, piece, (size_t)n);
-            digest_search_feed(&search, piece, (size_t)n);
-        }
-    } while (n > 0 || (n < 0 && errno == EINTR));
-    int rc = n < 0 ? -errno : 0;
-    hasher_final(hasher, &found);
-    hasher_free(&hasher);
-    free(piece);
-    close(fd);
-    return rc == 0 && !digest_equal(&found, d) ? -EBADMSG : rc;
-}
-
 /* A pushed manifest makes pushed what it references. Of a damaged one, here or aside, nobody knows
  * what that was: then any may be. */
 static void search_pushed(struct scrub_links *w, const struct link_walk_item *item)
@@ -137,9 +104,9 @@ static void search_pushed(struct scrub_links *w, const struct link_walk_item *it
     char *aside = layout_damaged(w->place.layout, &item->digest);
 
     w->repo = item->repo;
-    int rc = search(w, path, &item->digest);
+    int rc = manifest_search(path, &item->digest, on_reference, w);
     if (rc == -ENOENT || rc == -ENOTDIR) {
-        int rc_aside = search(w, aside, &item->digest);
+        int rc_aside = manifest_search(aside, &item->digest, on_reference, w);
         rc = rc_aside == -ENOENT || rc_aside == -ENOTDIR ? 0 : rc_aside;
     }
     if (rc < 0)

@@ -10,7 +10,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 
-#define TURN_MS 5 /* of a helper */
+#define TURN_MS 2 /* of a helper */
 
 struct helper {
     struct errand errand; /* first */

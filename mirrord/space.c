@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/metric.h"
 #include "base/pool.h"
@@ -20,6 +21,7 @@
 #include "cache/ledger.h"
 
 #define PREFIX "space"
+#define JUMP_S 3600 /* by so much the wall clock moves only when somebody sets it */
 
 struct space {
     struct pool_job job; /* first: asks the filesystem */
@@ -32,6 +34,10 @@ struct space {
     int rc;                     /* of the job */
     struct space_room room;     /* as of the last answer */
     struct evict_limits limits; /* in force */
+    int64_t clock_gap_s;        /* of the two clocks, when it was last looked at */
+    bool has_clock_gap;
+    int64_t ahead_s; /* by so much the wall clock was set forward lately */
+    uint64_t set_at_ms;
     bool is_asking;
     bool was_told;      /* that the limit cannot be kept */
     bool was_told_mute; /* that the filesystem does not answer */
@@ -123,6 +129,26 @@ static bool is_news(const struct evict_limits *a, const struct evict_limits *b)
            a->max_age_s != b->max_age_s || a->is_for_room != b->is_for_room;
 }
 
+/* Who was used before the wall clock was set forward looks older than he is, by that much, until
+ * the limit of age has passed since. */
+static void look_at_clock(struct space *s)
+{
+    uint64_t now_ms = clock_mono_ms();
+    int64_t gap_s = clock_wall_s() - (int64_t)(now_ms / 1000);
+    int64_t moved_s = s->has_clock_gap ? gap_s - s->clock_gap_s : 0;
+
+    s->clock_gap_s = gap_s;
+    s->has_clock_gap = true;
+    if (moved_s >= JUMP_S || moved_s <= -JUMP_S) {
+        s->ahead_s += moved_s;
+        s->set_at_ms = now_ms;
+        if (s->settings.max_age_s > 0)
+            log_warning(PREFIX, "the clock has been set by %" PRId64 " seconds", moved_s);
+    } else if ((int64_t)((now_ms - s->set_at_ms) / 1000) >= s->settings.max_age_s) {
+        s->ahead_s = 0;
+    }
+}
+
 /* Eviction is told of news only: it takes them for a reason to look at everything again. */
 static void put_in_force(struct space *s)
 {
@@ -132,6 +158,9 @@ static void put_in_force(struct space *s)
     ledger_read_bytes(cache_ledger(s->cache), &bytes);
     uint64_t stored = bytes.blobs + bytes.filling;
     space_limits(&s->settings, &s->room, stored, &limits);
+    look_at_clock(s);
+    if (limits.max_age_s > 0 && s->ahead_s > 0)
+        limits.max_age_s += s->ahead_s;
     if (is_news(&limits, &s->limits))
         evict_set_limits(cache_evict(s->cache), &limits);
     s->limits = limits;

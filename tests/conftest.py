@@ -57,11 +57,23 @@ def fake():
 
 
 @pytest.fixture
-def cdn():
+def make_fake():
+    """make_fake(): one more programmable upstream."""
+    made = []
+
+    def make():
+        made.append(FakeRegistry())
+        return made[-1]
+
+    yield make
+    for registry in made:
+        registry.close()
+
+
+@pytest.fixture
+def cdn(make_fake):
     """A second server, where redirects lead to."""
-    registry = FakeRegistry()
-    yield registry
-    registry.close()
+    return make_fake()
 
 
 @pytest.fixture

@@ -76,8 +76,15 @@ tests_unit_test_error_SOURCES = tests/unit/test_error.c
 tests_unit_test_error_LDADD = $(UNIT_BASE)
 # Images in a cache, and what the ledger says about them.
 CACHE_SCENE = $(CACHE_PLACE) tests/unit/cache_scene.c tests/unit/cache_scene.h
+EVICT_SCENE = $(CACHE_SCENE) tests/unit/evict_scene.c tests/unit/evict_scene.h
+
+UNIT_TESTS += tests/unit/test_evict_batch
+tests_unit_test_evict_batch_SOURCES = tests/unit/test_evict_batch.c $(EVICT_SCENE)
+tests_unit_test_evict_batch_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_wall_s
+tests_unit_test_evict_batch_LDADD = $(UNIT_CACHE)
+
 UNIT_TESTS += tests/unit/test_evict
-tests_unit_test_evict_SOURCES = tests/unit/test_evict.c $(CACHE_SCENE)
+tests_unit_test_evict_SOURCES = tests/unit/test_evict.c $(EVICT_SCENE)
 tests_unit_test_evict_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_wall_s
 tests_unit_test_evict_LDADD = $(UNIT_CACHE)
 UNIT_TESTS += tests/unit/test_fill
@@ -190,10 +197,6 @@ tests_unit_test_origin_LDADD = $(UNIT_CACHE)
 UNIT_TESTS += tests/unit/test_image_choice
 tests_unit_test_image_choice_SOURCES = tests/unit/test_image_choice.c
 tests_unit_test_image_choice_LDADD = $(UNIT_MIRRORD)
-UNIT_TESTS += tests/unit/test_repo_pattern
-tests_unit_test_repo_pattern_SOURCES = tests/unit/test_repo_pattern.c
-tests_unit_test_repo_pattern_LDADD = $(UNIT_MIRRORD)
-
 UNIT_TESTS += tests/unit/test_image_pattern
 tests_unit_test_image_pattern_SOURCES = tests/unit/test_image_pattern.c
 tests_unit_test_image_pattern_LDADD = $(UNIT_MIRRORD)
@@ -263,6 +266,9 @@ tests_unit_test_registry_route_LDADD = $(UNIT_MIRRORD)
 UNIT_TESTS += tests/unit/test_repo
 tests_unit_test_repo_SOURCES = tests/unit/test_repo.c $(CACHE_PLACE)
 tests_unit_test_repo_LDADD = $(UNIT_CACHE)
+UNIT_TESTS += tests/unit/test_repo_pattern
+tests_unit_test_repo_pattern_SOURCES = tests/unit/test_repo_pattern.c
+tests_unit_test_repo_pattern_LDADD = $(UNIT_MIRRORD)
 UNIT_TESTS += tests/unit/test_route
 tests_unit_test_route_SOURCES = tests/unit/test_route.c
 tests_unit_test_route_LDADD = $(UNIT_MIRRORD)

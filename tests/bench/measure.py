@@ -77,8 +77,10 @@ def run_load(program, server, target, *options):
 
 
 def in_seconds(text):
-    number, unit = re.fullmatch(r"([\d.]+)([a-z]+)", text).groups()
-    return float(number) * UNITS[unit]
+    found = re.fullmatch(r"([\d.]+)([a-z]+)", text)
+    if not found:
+        raise Failure("wrk says of a time: " + text)
+    return float(found[1]) * UNITS[found[2]]
 
 
 def run_wrk(server, target, connections, duration_s):

@@ -5,8 +5,9 @@
  * repositories in turns. Everything depends on the numbers only, so two stores of one size are the
  * same but for their times. Prints one line of JSON with what was written.
  *
- * Nothing is synced: this is for measuring, not for keeping. Records of links are hard links of one
- * file, because they all say the same and a block each would double the store.
+ * Nothing is synced: this is for measuring, not for keeping. Files that say the same are hard links
+ * of one, since a block each would more than double the store: the records of links, and the three
+ * files with an image's digest.
  */
 #include "config.h"
 
@@ -91,6 +92,13 @@ static void write_file(char *path, const char *text, size_t n)
         fail("write", path);
 }
 
+static void link_file(const char *old, char *path)
+{
+    make_folders(path);
+    if (link(old, path) < 0 && errno != EEXIST)
+        fail("link", path);
+}
+
 /* A new file whenever the last one has all the links it may have. */
 static void link_record(struct writer *w, struct record *r, const char *kind, const char *path)
 {
@@ -138,17 +146,20 @@ static void put_link(struct writer *w, unsigned repo, bool is_layer, const char 
 
 static void put_tag(struct writer *w, unsigned repo, unsigned image, int64_t at_s)
 {
-    char path[512], record[512];
+    char path[512], link_path[512], record[512];
     const char *digest = w->image_digest;
     int n = snprintf(path, sizeof(path),
                      "%s/docker/registry/v2/repositories/bench/r%05u/_manifests/tags/v%u/",
                      w->store->folder, repo, image);
 
+    snprintf(link_path, sizeof(link_path),
+             "%s/docker/registry/v2/repositories/bench/r%05u/_manifests/revisions/sha256/%s/link",
+             w->store->folder, repo, digest + strlen("sha256:"));
     snprintf(path + n, sizeof(path) - (size_t)n, "index/sha256/%s/link",
              digest + strlen("sha256:"));
-    write_file(path, digest, strlen(digest));
+    link_file(link_path, path);
     snprintf(path + n, sizeof(path) - (size_t)n, "current/link");
-    write_file(path, digest, strlen(digest));
+    link_file(link_path, path);
     snprintf(path + n, sizeof(path) - (size_t)n, "mirrord.json");
     snprintf(
         record, sizeof(record),

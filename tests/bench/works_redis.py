@@ -1,21 +1,37 @@
 """The work that shows what Redis costs where it is not needed: warm manifests with a Redis server, beside the same daemon
 without one."""
-from content import Failure
+import os
+
+from content import Failure, verify
 from lib.redis import Redis, wait_up
 from measure import run_wrk
 from servers import MirrorServer
 from table import Row
 
 SENT = 'mirrord_redis_requests_total{server="cache",result="sent"}'
+CPU_UNIT = "s per million requests"
 
 
-def with_redis(bench, redis):
-    """A mirror whose connections stand, warm."""
-    settings = {name: str(value) for name, value in redis.settings().items()}
-    server = bench.start("mirror", lambda folder: MirrorServer(
-        folder, bench.upstream, {**bench.settings, **settings}))
-    wait_up(server.mirror)
-    return bench.warmed(server)
+def start(bench, targets, settings):
+    """A young daemon that has all of it in memory, and has been asked for a while."""
+    server = bench.start("mirror", lambda folder: MirrorServer(folder, bench.upstream, {**bench.settings, **settings}))
+    if settings:
+        wait_up(server.mirror, n=(os.cpu_count() or 1) + 1)
+    verify(server, targets, bench.content.expected())
+    server.wait_kept(bench.content.image.digest)
+    for target in targets:
+        run_wrk(server, target, bench.connections[0], bench.wrk_s)
+    return server
+
+
+def take_turns(bench, servers, target, is_odd):
+    """{is Redis on: results}, in the order on, off, off, on, or the other way round: what grows or fades meanwhile, and
+    what comes first, is the same for both."""
+    order = [True, False, False, True]
+    results = {True: [], False: []}
+    for is_on in order if is_odd else [not is_on for is_on in order]:
+        results[is_on].append(run_wrk(servers[is_on], target, bench.connections[0], bench.wrk_s))
+    return results
 
 
 def check_warm(server, before):
@@ -25,27 +41,44 @@ def check_warm(server, before):
         raise Failure("the mirror with Redis was not warm, or had lost it")
 
 
+def measure_round(bench, settings, is_odd, rows):
+    """Both daemons are new in each round: where one of them happens to lie in memory is not what is measured."""
+    targets = [target for target, _ in rows]
+    servers = {}
+    for is_on in (is_odd, not is_odd):
+        servers[is_on] = start(bench, targets, settings if is_on else {})
+    before = servers[True].mirror.metric(SENT)
+    for target, row in rows:
+        results = take_turns(bench, servers, target, is_odd)
+        rates = {is_on: sum(result["rate"] for result in results[is_on]) / len(results[is_on]) for is_on in results}
+        for is_on, found in results.items():
+            for result in found:
+                row[is_on].add("mirrord", result["rate"], result["server_cpu_s"] / result["requests"] * 1e6)
+        row["ratio"].add("mirrord", rates[True] / rates[False])
+    check_warm(servers[True], before)
+    for server in servers.values():
+        server.stop()
+        bench.forget(server)
+
+
+def rows_of(bench, what):
+    title = "warm manifest by %s, %d connections, " % (what, bench.connections[0])
+    return {True: Row(title + "Redis on", "requests/s", cpu_unit=CPU_UNIT),
+            False: Row(title + "without Redis", "requests/s", cpu_unit=CPU_UNIT),
+            "ratio": Row(title + "Redis on ÷ without", "", None, "≥ 0.95", lambda value: value >= 0.95,
+                         note="median of one ratio per round")}
+
+
 def redis_front(bench):
-    """In turns: the daemon with Redis, and without."""
     redis = Redis(bench.new_folder("redis")).start()
+    settings = {name: str(value) for name, value in redis.settings().items()}
+    rows = [(bench.content.by_tag, rows_of(bench, "tag")), (bench.content.by_digest, rows_of(bench, "digest"))]
     try:
-        server = with_redis(bench, redis)
-        for what, target in (("tag", bench.content.by_tag), ("digest", bench.content.by_digest)):
-            title = "warm manifest by %s, %d connections, " % (what, bench.connections[0])
-            rows = {True: Row(title + "Redis on", "requests/s", cpu_unit="s per million requests"),
-                    False: Row(title + "without Redis", "requests/s", cpu_unit="s per million requests")}
-            ratio = Row(title + "Redis on ÷ without", "", None, "≥ 0.95", lambda value: value >= 0.95)
-            before = server.mirror.metric(SENT)
-            for n in range(bench.n_rounds):
-                turns = [(True, server), (False, bench.mirror)]
-                for is_on, measured in turns if n % 2 == 0 else reversed(turns):
-                    result = run_wrk(measured, target, bench.connections[0], bench.wrk_s)
-                    rows[is_on].add("mirrord", result["rate"], result["server_cpu_s"] / result["requests"] * 1e6)
-            check_warm(server, before)
-            ratio.add("mirrord", rows[True].median("mirrord") / rows[False].median("mirrord"))
-            yield from (rows[True], rows[False], ratio)
+        for n in range(bench.n_rounds):
+            measure_round(bench, settings, n % 2 == 0, rows)
     finally:
         redis.stop()
+    return [row for _, made in rows for row in made.values()]
 
 
 REDIS = {"redis": redis_front}

@@ -1,12 +1,12 @@
 """An upstream behind TLS and HTTP/2, as the public registries are: nginx before a real registry."""
 import os
-import subprocess
 
 import pytest
 
 from lib import clients
 from lib.images import Image, noise
 from lib.process import Process, can_connect, free_port
+from lib.tls import make_certificate
 from lib.waiting import wait_until
 
 CONFIGURATION = """
@@ -28,14 +28,6 @@ http {
     }
 }
 """
-
-
-def make_certificate(folder, name):
-    key, certificate = (os.path.join(folder, name + end) for end in (".key", ".crt"))
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate,
-                    "-days", "30", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"],
-                   check=True, capture_output=True)
-    return certificate
 
 
 class Front:

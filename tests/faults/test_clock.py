@@ -2,11 +2,11 @@
 served, nothing is asked in a loop, ages make sense."""
 import pytest
 
-from lib import clock, faults, rawhttp
+from lib import clock, evicting, faults, rawhttp
 from lib.images import noise, simple
 from lib.mirror import blob_path, manifest_path
 from lib.pushing import Pusher
-from lib.waiting import stays_so
+from lib.waiting import stays_so, wait_until
 
 REPOSITORY = "library/test"
 THEIRS, OURS = simple(1), simple(2)
@@ -50,6 +50,27 @@ def check(mirror, fake):
     # The referrers are asked for twice: by the API, or by the tag that stands in for it.
     assert all(paths.count(path) <= 2 for path in paths), paths
     return paths
+
+
+def test_nothing_is_too_old_by_a_jump(make_mirror, fake, time):
+    """Forward a year, and back: what nobody has used for cache_max_age is told by the time that has passed."""
+    fake.add_image(THEIRS, REPOSITORY, "latest")
+    mirror = evicting.with_limits(make_mirror, fake, time.settings, cache_max_age="30d")
+    evicting.keep(mirror, THEIRS, REPOSITORY, "latest")
+    evicting.wait_ready(mirror)
+    evicting.wait_image(mirror, REPOSITORY + ":latest", lambda image: image and image["whole"])
+    for seconds, age_s in ((clock.YEAR, 29 * clock.DAY), (-clock.YEAR, 28 * clock.DAY)):
+        time.move(seconds)
+        mirror.wait_for_log("the clock has been set by %s[0-9]+ seconds" % ("-" if seconds < 0 else ""))
+        evicting.set_limits(mirror, cache_max_age="%ds" % age_s)
+        wait_until(lambda: abs(evicting.report(mirror)["max_age_s"] - age_s - max(seconds, 0)) < 60 and
+                   not evicting.report(mirror)["running"], lambda: "it knows of the jump: %s" % evicting.report(mirror))
+        assert evicting.report(mirror)["images_total"] == 0
+        assert all(mirror.has_blob(digest) for digest in evicting.all_digests(THEIRS))
+    time.move(20 * clock.DAY)
+    mirror.wait_for_log("the clock has been set by 17[0-9]+ seconds")
+    evicting.set_limits(mirror, cache_max_age="1s")
+    evicting.wait_gone(mirror, *evicting.all_digests(THEIRS))
 
 
 @pytest.mark.parametrize("jump", JUMPS)

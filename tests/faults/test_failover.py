@@ -6,7 +6,6 @@ from time import monotonic
 import pytest
 
 from lib import faults
-from lib.fake import FakeRegistry
 from lib.images import Noise, simple
 from lib.mirror import check_bytes, manifest_path
 from lib.waiting import wait_until
@@ -15,17 +14,13 @@ REPOSITORY = "one.test/org/app"
 
 
 @pytest.fixture
-def first():
-    registry = FakeRegistry()
-    yield registry
-    registry.close()
+def first(make_fake):
+    return make_fake()
 
 
 @pytest.fixture
-def second():
-    registry = FakeRegistry()
-    yield registry
-    registry.close()
+def second(make_fake):
+    return make_fake()
 
 
 @pytest.fixture

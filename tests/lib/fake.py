@@ -134,7 +134,8 @@ class Exchange:
 
 
 class FakeRegistry:
-    def __init__(self, port=0):
+    def __init__(self, port=0, tls=None):
+        self.tls = tls           # an SSLContext: it speaks HTTPS
         self.lock = threading.RLock()
         self.blobs = {}          # digest -> body; served under every repository
         self.manifest_bytes = {} # digest -> (media type, bytes)
@@ -210,9 +211,19 @@ class FakeRegistry:
                 number = self.n_connections
             threading.Thread(target=self.serve, args=(sock, number), daemon=True).start()
 
+    def shake_hands(self, sock):
+        secured = self.tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        with self.lock:
+            self.sockets.discard(sock)
+            self.sockets.add(secured)
+        return secured
+
     def serve(self, sock, number):
         buffer = b""
         try:
+            if self.tls is not None:
+                sock = self.shake_hands(sock)
+                sock.do_handshake()
             while True:
                 while b"\r\n\r\n" not in buffer:
                     data = sock.recv(65536)
@@ -285,7 +296,7 @@ class FakeRegistry:
 
     @property
     def url(self):
-        return "http://127.0.0.1:%d" % self.port
+        return "%s://127.0.0.1:%d" % ("https" if self.tls else "http", self.port)
 
     def add_blob(self, data, digest=None):
         """Returns its digest; a digest given is taken as it is, right or wrong."""

@@ -56,67 +56,69 @@ static struct config *load_x(const char *key, const char *line, const char *x,
     return c;
 }
 
+static const struct {
+    const char *line;
+    const char *x;
+    const char *value; /* as YAML; NULL: null */
+} ENV_VALUES[] = {
+    {"_env:X", NULL, NULL},
+    {"'_env:X:'", NULL, NULL},
+    {"_env:X:d", "", NULL},
+    {"_env:X:d", NULL, "d"},
+    {"_env:X:d", "e", "e"},
+    {"'_env:X:d'", "e", "e"},
+    {"_env:X:10", NULL, "10"},
+    {"_env:X:1.5", NULL, "1.5"},
+    {"_env:X:1e3", NULL, "1e3"},
+    {"_env:X:true", NULL, "true"},
+    {"_env:X:~", NULL, NULL},
+    {"_env:X:null", NULL, NULL},
+    {"_env:X:''", NULL, "\"\""},
+    {"_env:X:\"q\"", NULL, "q"},
+    {"_env:X:a:b:c", NULL, "a:b:c"},
+    {"_env:X:sqlite:////tmp/x.db", NULL, "sqlite:////tmp/x.db"},
+    {"_env:X:https://h:80/x", NULL, "https://h:80/x"},
+    {"_env:X", "https://h:80/x", "https://h:80/x"},
+    {"_env:X:12:30:45", NULL, "12:30:45"},
+    {"_env:X:2014-01-01", NULL, "2014-01-01"},
+    {"_env:X:[a, b]", NULL, "[a, b]"},
+    {"_env:X", "[1,2]", "[1, 2]"},
+    {"_env:X", "- a\n- b", "[a, b]"},
+    {"_env:X:{a: 1}", NULL, NULL}, /* a colon and a blank: not one scalar in a file */
+    {"'_env:X:{a: 1}'", NULL, "{a: 1}"},
+    {"_env:X", "{\"one\": \"v\"}", "{one: v}"},
+    {"_env:X", "a: b", "{a: b}"},
+    {"_env:X:#c", NULL, NULL},
+    {"_env:X", "a #c", "a"},
+    {"_env:X", "p@ss:w0rd#1", "\"p@ss:w0rd#1\""},
+    {"_env:X:_env:Y:z", NULL, "\"_env::\\\"_env:Y:z\\\"\""},
+    {"_env::d", NULL, "d"},
+    {"'_env:'", NULL, NULL},
+    {"[_env:X:d]", "e", "[\"_env::\\\"_env:X:d\\\"\"]"},
+    {"7", "e", "7"},
+    {"false", "e", "false"},
+    {"[1]", "e", "[1]"},
+};
+
 /* The table of what _env: does, read through an option that takes anything. */
 static void test_env_values(void **state)
 {
-    static const struct {
-        const char *line;
-        const char *x;
-        const char *value; /* as YAML; NULL: null */
-    } ROWS[] = {
-        {"_env:X", NULL, NULL},
-        {"'_env:X:'", NULL, NULL},
-        {"_env:X:d", "", NULL},
-        {"_env:X:d", NULL, "d"},
-        {"_env:X:d", "e", "e"},
-        {"'_env:X:d'", "e", "e"},
-        {"_env:X:10", NULL, "10"},
-        {"_env:X:1.5", NULL, "1.5"},
-        {"_env:X:1e3", NULL, "1e3"},
-        {"_env:X:true", NULL, "true"},
-        {"_env:X:~", NULL, NULL},
-        {"_env:X:null", NULL, NULL},
-        {"_env:X:''", NULL, "\"\""},
-        {"_env:X:\"q\"", NULL, "q"},
-        {"_env:X:a:b:c", NULL, "a:b:c"},
-        {"_env:X:sqlite:////tmp/x.db", NULL, "sqlite:////tmp/x.db"},
-        {"_env:X:https://h:80/x", NULL, "https://h:80/x"},
-        {"_env:X", "https://h:80/x", "https://h:80/x"},
-        {"_env:X:12:30:45", NULL, "12:30:45"},
-        {"_env:X:2014-01-01", NULL, "2014-01-01"},
-        {"_env:X:[a, b]", NULL, "[a, b]"},
-        {"_env:X", "[1,2]", "[1, 2]"},
-        {"_env:X", "- a\n- b", "[a, b]"},
-        {"_env:X:{a: 1}", NULL, NULL}, /* a colon and a blank: not one scalar in a file */
-        {"'_env:X:{a: 1}'", NULL, "{a: 1}"},
-        {"_env:X", "{\"one\": \"v\"}", "{one: v}"},
-        {"_env:X", "a: b", "{a: b}"},
-        {"_env:X:#c", NULL, NULL},
-        {"_env:X", "a #c", "a"},
-        {"_env:X", "p@ss:w0rd#1", "\"p@ss:w0rd#1\""},
-        {"_env:X:_env:Y:z", NULL, "\"_env::\\\"_env:Y:z\\\"\""},
-        {"_env::d", NULL, "d"},
-        {"'_env:'", NULL, NULL},
-        {"[_env:X:d]", "e", "[\"_env::\\\"_env:X:d\\\"\"]"},
-        {"7", "e", "7"},
-        {"false", "e", "false"},
-        {"[1]", "e", "[1]"},
-    };
     struct strbuf problems = STRBUF_INIT;
 
     (void)state;
-    for (size_t i = 0; i < N_ROWS(ROWS); i++) {
-        if (strcmp(ROWS[i].line, "_env:X:{a: 1}") == 0) {
-            assert_null(load_x("elliptics_nodes", ROWS[i].line, NULL, &problems));
+    for (size_t i = 0; i < N_ROWS(ENV_VALUES); i++) {
+        if (strcmp(ENV_VALUES[i].line, "_env:X:{a: 1}") == 0) {
+            assert_null(load_x("elliptics_nodes", ENV_VALUES[i].line, NULL, &problems));
             assert_non_null(strstr(problems.ptr, "t.yml:2: Config is not valid yaml"));
             continue;
         }
-        struct config *c = load_x("elliptics_nodes", ROWS[i].line, ROWS[i].x, &problems);
+        struct config *c =
+            load_x("elliptics_nodes", ENV_VALUES[i].line, ENV_VALUES[i].x, &problems);
         if (!c)
-            fail_msg("%s: %s", ROWS[i].line, problems.ptr);
+            fail_msg("%s: %s", ENV_VALUES[i].line, problems.ptr);
         const char *value = config_str(c, OPT_ELLIPTICS_NODES);
-        if (!value != !ROWS[i].value || (value && strcmp(value, ROWS[i].value) != 0))
-            fail_msg("%s (X=%s): %s", ROWS[i].line, ROWS[i].x, value);
+        if (!value != !ENV_VALUES[i].value || (value && strcmp(value, ENV_VALUES[i].value) != 0))
+            fail_msg("%s (X=%s): %s", ENV_VALUES[i].line, ENV_VALUES[i].x, value);
         config_unref(&c);
     }
     strbuf_fini(&problems);

@@ -13,6 +13,23 @@
 #include "tests/unit/fill_feed.h"
 #include "tests/unit/unit.h"
 
+/* What fits is kept. */
+static void expect_next_is_kept(struct place *p)
+{
+    struct digest digest;
+    struct feed d;
+    struct client a = {0};
+    uint8_t *content = place_content(MIB, 10, &digest);
+
+    feed_init(&d, p, content, MIB, &digest);
+    client_start(&a, &d, 0, 0, NEVER);
+    assert_int_equal(client_wait(&a), 0);
+    assert_true(moment_wait(&d.ended));
+    expect_kept(&d);
+    feed_fini(&d);
+    free(content);
+}
+
 /* The disk is full, or cannot be written at all: clients get everything, nothing is kept, memory
  * stays bounded, and the next request works. */
 static void check_full(bool want_mount, bool want_ranges)
@@ -68,19 +85,9 @@ static void check_full(bool want_mount, bool want_ranges)
     expect_no_partial(&p);
     feed_fini(&d);
     free(content);
-
-    /* What fits is kept. */
-    content = place_content(MIB, 10, &digest);
-    feed_init(&d, &p, content, MIB, &digest);
-    memset(&a, 0, sizeof(a));
-    client_start(&a, &d, 0, 0, NEVER);
-    assert_int_equal(client_wait(&a), 0);
-    assert_true(moment_wait(&d.ended));
-    expect_kept(&d);
-    feed_fini(&d);
+    expect_next_is_kept(&p);
     place_close(&p);
     place_fini(&p);
-    free(content);
 }
 
 static void test_disk_full(void **state)

@@ -41,6 +41,20 @@ static void walk(struct place *p)
     assert_int_equal(report_of(p).state, LEDGER_READY);
 }
 
+/* A cache whose ledger knows all there is. */
+static void begin(struct place *p)
+{
+    place_init(p);
+    place_open(p);
+    walk(p);
+}
+
+static void end(struct place *p)
+{
+    place_close(p);
+    place_fini(p);
+}
+
 /* --- what it says ----------------------------------------------------------------------------- */
 
 /* A mirrored image, a pushed one that shares a layer, and an index of which a part is here. */
@@ -89,9 +103,7 @@ static void test_notes(void **state)
     struct digest d;
 
     (void)state;
-    place_init(&p);
-    place_open(&p);
-    walk(&p);
+    begin(&p);
     make_images(&p, &d);
     place_settle(&p);
     check_images(&p);
@@ -102,8 +114,7 @@ static void test_notes(void **state)
     assert_int_equal(report_of(&p).n_mended, 0);
     check_images(&p);
     check_numbers(&p);
-    place_close(&p);
-    place_fini(&p);
+    end(&p);
 }
 
 static void test_restart(void **state)
@@ -112,9 +123,7 @@ static void test_restart(void **state)
     struct digest d;
 
     (void)state;
-    place_init(&p);
-    place_open(&p);
-    walk(&p);
+    begin(&p);
     make_images(&p, &d);
     place_reopen(&p);
     /* Known before anything was walked, and not good enough to evict by. */
@@ -122,8 +131,7 @@ static void test_restart(void **state)
     walk(&p);
     assert_int_equal(report_of(&p).n_mended, 0);
     check_images(&p);
-    place_close(&p);
-    place_fini(&p);
+    end(&p);
 }
 
 /* --- the walk --------------------------------------------------------------------------------- */
@@ -303,9 +311,7 @@ static void test_mends(void **state)
     char path[512];
 
     (void)state;
-    place_init(&p);
-    place_open(&p);
-    walk(&p);
+    begin(&p);
     make_images(&p, &d);
     scene_blob(&p, "layer of b", 40, &blob);
     place_close(&p);
@@ -325,8 +331,7 @@ static void test_mends(void **state)
     ledger_read_bytes(cache_ledger(p.cache), &bytes);
     assert_int_equal(bytes.blobs, scene_stored_bytes(&p, &n));
     assert_true(bytes.pushed > 1500);
-    place_close(&p);
-    place_fini(&p);
+    end(&p);
 }
 
 /* As many files as before, and not the same ones: one blob went and one came; then a link goes. */
@@ -338,9 +343,7 @@ static void test_as_many(void **state)
     uint64_t n, n_before;
 
     (void)state;
-    place_init(&p);
-    place_open(&p);
-    walk(&p);
+    begin(&p);
     make_images(&p, &d);
     scene_blob(&p, "goes", 40, &blob);
     scene_stored_bytes(&p, &n_before);
@@ -364,8 +367,7 @@ static void test_as_many(void **state)
     /* Where nothing differs nothing is mended. */
     walk(&p);
     assert_int_equal(report_of(&p).n_mended, 0);
-    place_close(&p);
-    place_fini(&p);
+    end(&p);
 }
 
 /* A pushed manifest that cannot be read may keep anything: nobody evicts by such a ledger. */
@@ -387,8 +389,7 @@ static void test_unknown(void **state)
     assert_true(ledger_walk_now(cache_ledger(p.cache), false, &err) < 0);
     assert_non_null(strstr(err.text, "is damaged: restore or delete it"));
     assert_int_equal(report_of(&p).state, LEDGER_WALKING);
-    place_close(&p);
-    place_fini(&p);
+    end(&p);
 }
 
 /* --- last use --------------------------------------------------------------------------------- */
@@ -411,9 +412,7 @@ static void test_use(void **state)
 
     (void)state;
     ahead_s = 0;
-    place_init(&p);
-    place_open(&p);
-    walk(&p);
+    begin(&p);
     make_images(&p, &d);
     place_settle(&p);
     assert_int_equal(ledger_drain_now(cache_ledger(p.cache), &err), 0);
@@ -442,8 +441,7 @@ static void test_use(void **state)
     walk(&p);
     assert_int_equal(scene_last_use(&p, "a:1"), last);
     ahead_s = 0;
-    place_close(&p);
-    place_fini(&p);
+    end(&p);
 }
 
 /* --- the queue -------------------------------------------------------------------------------- */
@@ -455,9 +453,7 @@ static void test_full_queue(void **state)
     struct error err;
 
     (void)state;
-    place_init(&p);
-    place_open(&p);
-    walk(&p);
+    begin(&p);
     digest_of(DIGEST_SHA256, "x", 1, &d);
     for (unsigned i = 0; i < LEDGER_QUEUE_MAX + 10; i++)
         ledger_note_blob_gone(cache_ledger(p.cache), &d);
@@ -469,8 +465,7 @@ static void test_full_queue(void **state)
     walk(&p);
     check_images(&p);
     check_numbers(&p);
-    place_close(&p);
-    place_fini(&p);
+    end(&p);
 }
 
 /* --- pins ------------------------------------------------------------------------------------- */
@@ -494,9 +489,7 @@ static void test_pins(void **state)
     bool is_new;
 
     (void)state;
-    place_init(&p);
-    place_open(&p);
-    walk(&p);
+    begin(&p);
     make_images(&p, &d);
     digest_format(&d, digest);
     struct pins *ps = cache_pins(p.cache);
@@ -529,8 +522,7 @@ static void test_pins(void **state)
     free(list);
     ledger_read_bytes(cache_ledger(p.cache), &bytes);
     assert_int_equal(bytes.pinned, 0);
-    place_close(&p);
-    place_fini(&p);
+    end(&p);
 }
 
 static void test_pin_text(void **state)
@@ -575,9 +567,7 @@ static void test_pages(void **state)
     char name[16];
 
     (void)state;
-    place_init(&p);
-    place_open(&p);
-    walk(&p);
+    begin(&p);
     scene_blob(&p, "base", 10, &base);
     for (unsigned i = 0; i < 7; i++) {
         snprintf(name, sizeof(name), "r%u", i % 3);
@@ -598,8 +588,7 @@ static void test_pages(void **state)
         free(pages);
     }
     free(all);
-    place_close(&p);
-    place_fini(&p);
+    end(&p);
 }
 
 int main(void)

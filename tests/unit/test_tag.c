@@ -222,49 +222,51 @@ static void test_foreign(void **state)
     place_fini(&p);
 }
 
+#define ONE "sha256:1111111111111111111111111111111111111111111111111111111111111111"
+#define TWO "sha256:2222222222222222222222222222222222222222222222222222222222222222"
+
+static const struct {
+    const char *name, *link, *record;
+    const char *pushed; /* NULL: none */
+    int64_t pushed_at;  /* 0: any */
+    const char *mirrored, *upstream;
+} RECORDS[] = {
+    {"none", ONE, NULL, ONE, 0, NULL, NULL},
+    {"of 0.1", ONE,
+     "{\"origin\":\"mirrored\",\"digest\":\"" ONE "\",\"fetched_at\":7,\"checked_at\":8}", NULL, 0,
+     ONE, NULL},
+    {"of 0.1, about another", TWO,
+     "{\"origin\":\"mirrored\",\"digest\":\"" ONE "\",\"fetched_at\":7,\"checked_at\":8}", TWO, 0,
+     ONE, NULL},
+    {"mirrored", ONE,
+     "{\"version\":2,\"mirrored\":{\"digest\":\"" ONE "\",\"upstream\":\"hub.example\","
+     "\"fetched_at\":7,\"checked_at\":8,\"later\":[1]},\"more\":{}}",
+     NULL, 0, ONE, "hub.example"},
+    {"cut off while it moved", ONE,
+     "{\"version\":2,\"mirrored\":{\"digest\":\"" TWO "\",\"previous\":\"" ONE
+     "\",\"fetched_at\":7,\"checked_at\":8}}",
+     NULL, 0, TWO, NULL},
+    {"pushed", ONE, "{\"version\":2,\"pushed\":{\"digest\":\"" ONE "\",\"at\":9}}", ONE, 9, NULL,
+     NULL},
+    {"both", ONE,
+     "{\"version\":2,\"pushed\":{\"digest\":\"" ONE "\",\"at\":9},\"mirrored\":{\"digest\":\"" TWO
+     "\",\"fetched_at\":7,\"checked_at\":8}}",
+     ONE, 9, TWO, NULL},
+    {"both, the mirrored one pushed by another program", TWO,
+     "{\"version\":2,\"pushed\":{\"digest\":\"" ONE "\",\"at\":9},\"mirrored\":{\"digest\":\"" TWO
+     "\",\"fetched_at\":7,\"checked_at\":8}}",
+     TWO, 0, TWO, NULL},
+    {"damaged", ONE, "{\"version\":2,\"mirrored\":{\"digest\":\"sha2", ONE, 0, NULL, NULL},
+    {"of the wrong shape", ONE, "{\"mirrored\":[],\"pushed\":7}", ONE, 0, NULL, NULL},
+    {"hostile", ONE,
+     "{\"version\":2,\"mirrored\":{\"digest\":\"" ONE "\",\"upstream\":\"a\\r\\nX: y\","
+     "\"fetched_at\":7,\"checked_at\":8}}",
+     NULL, 0, ONE, NULL},
+};
+
 /* Records as they may lie beside a link, and what they make of it. */
 static void test_records(void **state)
 {
-#define ONE "sha256:1111111111111111111111111111111111111111111111111111111111111111"
-#define TWO "sha256:2222222222222222222222222222222222222222222222222222222222222222"
-    static const struct {
-        const char *name, *link, *record;
-        const char *pushed; /* NULL: none */
-        int64_t pushed_at;  /* 0: any */
-        const char *mirrored, *upstream;
-    } CASES[] = {
-        {"none", ONE, NULL, ONE, 0, NULL, NULL},
-        {"of 0.1", ONE,
-         "{\"origin\":\"mirrored\",\"digest\":\"" ONE "\",\"fetched_at\":7,\"checked_at\":8}", NULL,
-         0, ONE, NULL},
-        {"of 0.1, about another", TWO,
-         "{\"origin\":\"mirrored\",\"digest\":\"" ONE "\",\"fetched_at\":7,\"checked_at\":8}", TWO,
-         0, ONE, NULL},
-        {"mirrored", ONE,
-         "{\"version\":2,\"mirrored\":{\"digest\":\"" ONE "\",\"upstream\":\"hub.example\","
-         "\"fetched_at\":7,\"checked_at\":8,\"later\":[1]},\"more\":{}}",
-         NULL, 0, ONE, "hub.example"},
-        {"cut off while it moved", ONE,
-         "{\"version\":2,\"mirrored\":{\"digest\":\"" TWO "\",\"previous\":\"" ONE
-         "\",\"fetched_at\":7,\"checked_at\":8}}",
-         NULL, 0, TWO, NULL},
-        {"pushed", ONE, "{\"version\":2,\"pushed\":{\"digest\":\"" ONE "\",\"at\":9}}", ONE, 9,
-         NULL, NULL},
-        {"both", ONE,
-         "{\"version\":2,\"pushed\":{\"digest\":\"" ONE
-         "\",\"at\":9},\"mirrored\":{\"digest\":\"" TWO "\",\"fetched_at\":7,\"checked_at\":8}}",
-         ONE, 9, TWO, NULL},
-        {"both, the mirrored one pushed by another program", TWO,
-         "{\"version\":2,\"pushed\":{\"digest\":\"" ONE
-         "\",\"at\":9},\"mirrored\":{\"digest\":\"" TWO "\",\"fetched_at\":7,\"checked_at\":8}}",
-         TWO, 0, TWO, NULL},
-        {"damaged", ONE, "{\"version\":2,\"mirrored\":{\"digest\":\"sha2", ONE, 0, NULL, NULL},
-        {"of the wrong shape", ONE, "{\"mirrored\":[],\"pushed\":7}", ONE, 0, NULL, NULL},
-        {"hostile", ONE,
-         "{\"version\":2,\"mirrored\":{\"digest\":\"" ONE "\",\"upstream\":\"a\\r\\nX: y\","
-         "\"fetched_at\":7,\"checked_at\":8}}",
-         NULL, 0, ONE, NULL},
-    };
     struct place p;
     struct tag_record found;
     struct digest want;
@@ -272,35 +274,34 @@ static void test_records(void **state)
     (void)state;
     place_init(&p);
     place_open(&p);
-    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
-        print_message("%s\n", CASES[i].name);
-        assert_true(digest_parse(slice_of(CASES[i].link), &want));
+    for (size_t i = 0; i < sizeof(RECORDS) / sizeof(RECORDS[0]); i++) {
+        print_message("%s\n", RECORDS[i].name);
+        assert_true(digest_parse(slice_of(RECORDS[i].link), &want));
         write_link(&p, &want);
-        const char *record = CASES[i].record ? CASES[i].record : "";
+        const char *record = RECORDS[i].record ? RECORDS[i].record : "";
         place_write(&p, place_path(&p, FOLDER "mirrord.json"), record, strlen(record));
         place_reopen(&p);
         assert_int_equal(load(&p, REPO, TAG, &found), 0);
-        assert_int_equal(found.is_pushed, CASES[i].pushed != NULL);
-        if (CASES[i].pushed) {
-            assert_true(digest_parse(slice_of(CASES[i].pushed), &want));
+        assert_int_equal(found.is_pushed, RECORDS[i].pushed != NULL);
+        if (RECORDS[i].pushed) {
+            assert_true(digest_parse(slice_of(RECORDS[i].pushed), &want));
             assert_true(digest_equal(&found.pushed, &want));
-            assert_true(CASES[i].pushed_at ? found.pushed_at_s == CASES[i].pushed_at
-                                           : found.pushed_at_s > 1000000);
+            assert_true(RECORDS[i].pushed_at ? found.pushed_at_s == RECORDS[i].pushed_at
+                                             : found.pushed_at_s > 1000000);
         }
-        assert_int_equal(found.mirrored, CASES[i].mirrored ? TAG_MIRRORED : TAG_UNASKED);
-        if (CASES[i].mirrored) {
-            assert_true(digest_parse(slice_of(CASES[i].mirrored), &want));
+        assert_int_equal(found.mirrored, RECORDS[i].mirrored ? TAG_MIRRORED : TAG_UNASKED);
+        if (RECORDS[i].mirrored) {
+            assert_true(digest_parse(slice_of(RECORDS[i].mirrored), &want));
             assert_true(digest_equal(&found.digest, &want));
             assert_int_equal(found.fetched_at_s, 7);
             assert_int_equal(found.checked_at_s, 8);
         }
-        assert_ptr_equal(found.upstream,
-                         CASES[i].upstream ? origin_upstream(slice_of(CASES[i].upstream)) : NULL);
+        assert_ptr_equal(found.upstream, RECORDS[i].upstream
+                                             ? origin_upstream(slice_of(RECORDS[i].upstream))
+                                             : NULL);
     }
     place_close(&p);
     place_fini(&p);
-#undef ONE
-#undef TWO
 }
 
 /* What runs on pool threads in the daemon; the test's own is as good. */

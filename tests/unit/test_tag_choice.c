@@ -77,42 +77,42 @@ static void test_nothing(void **state)
     assert_int_equal(tag_choice_of(&v, NULL), ABSENT);
 }
 
+static const struct {
+    int64_t age_s;
+    struct freshness f;
+    enum tag_choice asked, failed, alone;
+} AGES[] = {
+    {0, {100, 50, 200}, MIRRORED, MIRRORED, MIRRORED},
+    {99, {100, 50, 200}, MIRRORED, MIRRORED, MIRRORED},
+    {100, {100, 50, 200}, GRACE, MIRRORED, MIRRORED},
+    {149, {100, 50, 200}, GRACE, MIRRORED, MIRRORED},
+    {150, {100, 50, 200}, ASK, MIRRORED, MIRRORED},
+    {299, {100, 50, 200}, ASK, MIRRORED, MIRRORED},
+    {300, {100, 50, 200}, ASK, ABSENT, MIRRORED},
+    {100000, {100, 50, 200}, ASK, ABSENT, MIRRORED},
+    {100000, {100, 50, FRESHNESS_FOR_EVER}, ASK, MIRRORED, MIRRORED},
+    /* Without grace, without keep, without ttl. */
+    {100, {100, 0, 200}, ASK, MIRRORED, MIRRORED},
+    {100, {100, 0, 0}, ASK, ABSENT, MIRRORED},
+    {99, {100, 0, 0}, MIRRORED, MIRRORED, MIRRORED},
+    {0, {0, 0, 200}, ASK, MIRRORED, MIRRORED},
+    {0, {0, 50, 200}, GRACE, MIRRORED, MIRRORED},
+    {0, {0, 0, 0}, ASK, ABSENT, MIRRORED},
+    /* A grace beyond the keep: served while the upstream has not been heard of. */
+    {120, {100, 50, 10}, GRACE, ABSENT, MIRRORED},
+    /* From the future: of unknown age. */
+    {-1, {100, 50, 200}, ASK, MIRRORED, MIRRORED},
+    {-86400, {100, 50, 0}, ASK, MIRRORED, MIRRORED},
+    /* A year later. */
+    {31536000, {172800, 0, FRESHNESS_FOR_EVER}, ASK, MIRRORED, MIRRORED},
+    {31536000, {INT64_MAX, INT64_MAX, INT64_MAX}, MIRRORED, MIRRORED, MIRRORED},
+    {31536000, {100, INT64_MAX, 0}, GRACE, ABSENT, MIRRORED},
+};
+
 /* A mirrored half of some age, and what is done about it: while the upstream answers, when it
  * fails, and when it may not be asked. */
 static void test_ages(void **state)
 {
-    static const struct {
-        int64_t age_s;
-        struct freshness f;
-        enum tag_choice asked, failed, alone;
-    } AGES[] = {
-        {0, {100, 50, 200}, MIRRORED, MIRRORED, MIRRORED},
-        {99, {100, 50, 200}, MIRRORED, MIRRORED, MIRRORED},
-        {100, {100, 50, 200}, GRACE, MIRRORED, MIRRORED},
-        {149, {100, 50, 200}, GRACE, MIRRORED, MIRRORED},
-        {150, {100, 50, 200}, ASK, MIRRORED, MIRRORED},
-        {299, {100, 50, 200}, ASK, MIRRORED, MIRRORED},
-        {300, {100, 50, 200}, ASK, ABSENT, MIRRORED},
-        {100000, {100, 50, 200}, ASK, ABSENT, MIRRORED},
-        {100000, {100, 50, FRESHNESS_FOR_EVER}, ASK, MIRRORED, MIRRORED},
-        /* Without grace, without keep, without ttl. */
-        {100, {100, 0, 200}, ASK, MIRRORED, MIRRORED},
-        {100, {100, 0, 0}, ASK, ABSENT, MIRRORED},
-        {99, {100, 0, 0}, MIRRORED, MIRRORED, MIRRORED},
-        {0, {0, 0, 200}, ASK, MIRRORED, MIRRORED},
-        {0, {0, 50, 200}, GRACE, MIRRORED, MIRRORED},
-        {0, {0, 0, 0}, ASK, ABSENT, MIRRORED},
-        /* A grace beyond the keep: served while the upstream has not been heard of. */
-        {120, {100, 50, 10}, GRACE, ABSENT, MIRRORED},
-        /* From the future: of unknown age. */
-        {-1, {100, 50, 200}, ASK, MIRRORED, MIRRORED},
-        {-86400, {100, 50, 0}, ASK, MIRRORED, MIRRORED},
-        /* A year later. */
-        {31536000, {172800, 0, FRESHNESS_FOR_EVER}, ASK, MIRRORED, MIRRORED},
-        {31536000, {INT64_MAX, INT64_MAX, INT64_MAX}, MIRRORED, MIRRORED, MIRRORED},
-        {31536000, {100, INT64_MAX, 0}, GRACE, ABSENT, MIRRORED},
-    };
-
     (void)state;
     for (size_t i = 0; i < sizeof(AGES) / sizeof(AGES[0]); i++) {
         struct tag_record record = {.mirrored = TAG_MIRRORED, .checked_at_s = 1700000000};

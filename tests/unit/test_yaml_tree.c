@@ -11,84 +11,84 @@
 #include "mirrord/config_text.h"
 #include "tests/unit/unit.h"
 
+static const struct {
+    const char *text;
+    enum yaml_scalar_kind kind;
+    double value; /* of booleans and numbers */
+} SCALARS[] = {
+    {"", YAML_SCALAR_NULL, 0},
+    {"~", YAML_SCALAR_NULL, 0},
+    {"null", YAML_SCALAR_NULL, 0},
+    {"NULL", YAML_SCALAR_NULL, 0},
+    {"nUll", YAML_SCALAR_TEXT, 0},
+    {"true", YAML_SCALAR_BOOL, 1},
+    {"True", YAML_SCALAR_BOOL, 1},
+    {"yes", YAML_SCALAR_BOOL, 1},
+    {"on", YAML_SCALAR_BOOL, 1},
+    {"OFF", YAML_SCALAR_BOOL, 0},
+    {"no", YAML_SCALAR_BOOL, 0},
+    {"y", YAML_SCALAR_TEXT, 0},
+    {"tRue", YAML_SCALAR_TEXT, 0},
+    {"10", YAML_SCALAR_INT, 10},
+    {"-10", YAML_SCALAR_INT, -10},
+    {"+3", YAML_SCALAR_INT, 3},
+    {"0", YAML_SCALAR_INT, 0},
+    {"010", YAML_SCALAR_INT, 8},
+    {"0777", YAML_SCALAR_INT, 511},
+    {"08", YAML_SCALAR_TEXT, 0},
+    {"0x1f", YAML_SCALAR_INT, 31},
+    {"0x", YAML_SCALAR_TEXT, 0},
+    {"0xg", YAML_SCALAR_TEXT, 0},
+    {"0b101", YAML_SCALAR_INT, 5},
+    {"0b2", YAML_SCALAR_TEXT, 0},
+    {"1_000", YAML_SCALAR_INT, 1000},
+    {"_1", YAML_SCALAR_TEXT, 0},
+    {"12:30", YAML_SCALAR_INT, 750},
+    {"12:30:45", YAML_SCALAR_INT, 45045},
+    {"12:60", YAML_SCALAR_TEXT, 0},
+    {"12:", YAML_SCALAR_TEXT, 0},
+    {"0:30", YAML_SCALAR_TEXT, 0},
+    {"12:30.5", YAML_SCALAR_FLOAT, 750.5},
+    {"9223372036854775807", YAML_SCALAR_INT, 9223372036854775807.0},
+    {"9223372036854775808", YAML_SCALAR_TEXT, 0},
+    {"99999999999999999999999", YAML_SCALAR_TEXT, 0},
+    {"1.5", YAML_SCALAR_FLOAT, 1.5},
+    {"-1.5", YAML_SCALAR_FLOAT, -1.5},
+    {".5", YAML_SCALAR_FLOAT, 0.5},
+    {"1.", YAML_SCALAR_FLOAT, 1},
+    {".", YAML_SCALAR_TEXT, 0},
+    {"1e3", YAML_SCALAR_TEXT, 0},
+    {"1.0e3", YAML_SCALAR_TEXT, 0},
+    {"1.0e+3", YAML_SCALAR_FLOAT, 1000},
+    {"1.0e+", YAML_SCALAR_TEXT, 0},
+    {".inf", YAML_SCALAR_FLOAT, INFINITY},
+    {"-.INF", YAML_SCALAR_FLOAT, -INFINITY},
+    {"inf", YAML_SCALAR_TEXT, 0},
+    {"2014-01-01", YAML_SCALAR_DATE, 0},
+    {"2014-01-01 12:30:45", YAML_SCALAR_DATE, 0},
+    {"2014-01-01x", YAML_SCALAR_TEXT, 0},
+    {"1.2.3", YAML_SCALAR_TEXT, 0},
+    {"127.0.0.1:5001", YAML_SCALAR_TEXT, 0},
+    {"-", YAML_SCALAR_TEXT, 0},
+    {"+", YAML_SCALAR_TEXT, 0},
+    {"sqlite:////tmp/x.db", YAML_SCALAR_TEXT, 0},
+};
+
 /* What a plain scalar means: one row per form of YAML 1.1. */
 static void test_scalars(void **state)
 {
-    static const struct {
-        const char *text;
-        enum yaml_scalar_kind kind;
-        double value; /* of booleans and numbers */
-    } ROWS[] = {
-        {"", YAML_SCALAR_NULL, 0},
-        {"~", YAML_SCALAR_NULL, 0},
-        {"null", YAML_SCALAR_NULL, 0},
-        {"NULL", YAML_SCALAR_NULL, 0},
-        {"nUll", YAML_SCALAR_TEXT, 0},
-        {"true", YAML_SCALAR_BOOL, 1},
-        {"True", YAML_SCALAR_BOOL, 1},
-        {"yes", YAML_SCALAR_BOOL, 1},
-        {"on", YAML_SCALAR_BOOL, 1},
-        {"OFF", YAML_SCALAR_BOOL, 0},
-        {"no", YAML_SCALAR_BOOL, 0},
-        {"y", YAML_SCALAR_TEXT, 0},
-        {"tRue", YAML_SCALAR_TEXT, 0},
-        {"10", YAML_SCALAR_INT, 10},
-        {"-10", YAML_SCALAR_INT, -10},
-        {"+3", YAML_SCALAR_INT, 3},
-        {"0", YAML_SCALAR_INT, 0},
-        {"010", YAML_SCALAR_INT, 8},
-        {"0777", YAML_SCALAR_INT, 511},
-        {"08", YAML_SCALAR_TEXT, 0},
-        {"0x1f", YAML_SCALAR_INT, 31},
-        {"0x", YAML_SCALAR_TEXT, 0},
-        {"0xg", YAML_SCALAR_TEXT, 0},
-        {"0b101", YAML_SCALAR_INT, 5},
-        {"0b2", YAML_SCALAR_TEXT, 0},
-        {"1_000", YAML_SCALAR_INT, 1000},
-        {"_1", YAML_SCALAR_TEXT, 0},
-        {"12:30", YAML_SCALAR_INT, 750},
-        {"12:30:45", YAML_SCALAR_INT, 45045},
-        {"12:60", YAML_SCALAR_TEXT, 0},
-        {"12:", YAML_SCALAR_TEXT, 0},
-        {"0:30", YAML_SCALAR_TEXT, 0},
-        {"12:30.5", YAML_SCALAR_FLOAT, 750.5},
-        {"9223372036854775807", YAML_SCALAR_INT, 9223372036854775807.0},
-        {"9223372036854775808", YAML_SCALAR_TEXT, 0},
-        {"99999999999999999999999", YAML_SCALAR_TEXT, 0},
-        {"1.5", YAML_SCALAR_FLOAT, 1.5},
-        {"-1.5", YAML_SCALAR_FLOAT, -1.5},
-        {".5", YAML_SCALAR_FLOAT, 0.5},
-        {"1.", YAML_SCALAR_FLOAT, 1},
-        {".", YAML_SCALAR_TEXT, 0},
-        {"1e3", YAML_SCALAR_TEXT, 0},
-        {"1.0e3", YAML_SCALAR_TEXT, 0},
-        {"1.0e+3", YAML_SCALAR_FLOAT, 1000},
-        {"1.0e+", YAML_SCALAR_TEXT, 0},
-        {".inf", YAML_SCALAR_FLOAT, INFINITY},
-        {"-.INF", YAML_SCALAR_FLOAT, -INFINITY},
-        {"inf", YAML_SCALAR_TEXT, 0},
-        {"2014-01-01", YAML_SCALAR_DATE, 0},
-        {"2014-01-01 12:30:45", YAML_SCALAR_DATE, 0},
-        {"2014-01-01x", YAML_SCALAR_TEXT, 0},
-        {"1.2.3", YAML_SCALAR_TEXT, 0},
-        {"127.0.0.1:5001", YAML_SCALAR_TEXT, 0},
-        {"-", YAML_SCALAR_TEXT, 0},
-        {"+", YAML_SCALAR_TEXT, 0},
-        {"sqlite:////tmp/x.db", YAML_SCALAR_TEXT, 0},
-    };
-
     (void)state;
-    for (size_t i = 0; i < N_ROWS(ROWS); i++) {
+    for (size_t i = 0; i < N_ROWS(SCALARS); i++) {
         struct yaml_scalar scalar;
-        yaml_scalar_resolve(slice_of(ROWS[i].text), &scalar);
-        if (scalar.kind != ROWS[i].kind)
-            fail_msg("%s: kind %d", ROWS[i].text, (int)scalar.kind);
+        yaml_scalar_resolve(slice_of(SCALARS[i].text), &scalar);
+        if (scalar.kind != SCALARS[i].kind)
+            fail_msg("%s: kind %d", SCALARS[i].text, (int)scalar.kind);
         if (scalar.kind == YAML_SCALAR_BOOL)
-            assert_int_equal(scalar.boolean, ROWS[i].value != 0);
+            assert_int_equal(scalar.boolean, SCALARS[i].value != 0);
         if (scalar.kind == YAML_SCALAR_INT)
-            assert_true((double)scalar.integer == ROWS[i].value);
+            assert_true((double)scalar.integer == SCALARS[i].value);
         if (scalar.kind == YAML_SCALAR_FLOAT)
-            assert_true(scalar.real == ROWS[i].value);
+            assert_true(scalar.real == SCALARS[i].value);
     }
 }
 

@@ -400,7 +400,7 @@ def test_admin_listing(make_mirror, fake):
 @pytest.mark.parametrize("target, status", [
     ("/tags", 400), ("/tags?repository=", 400), ("/tags?repository=../x", 400), ("/tags?repository=A", 400),
     ("/tags?repository=a&n=0", 400), ("/tags?repository=a&n=x", 400), ("/tags?repository=none", 404),
-    ("/repositories?n=99999999999999999999", 400), ("/repositories?last=" + "a" * 300, 400)])
+    ("/repositories?n=99999999999999999999", 400), ("/repositories?last=" + "a" * 400, 400)])
 def test_admin_refusals(mirror, target, status):
     response = rawhttp.get(mirror.admin_address, target)
     assert response.status == status and "error" in response.json()

@@ -8,28 +8,24 @@ import threading
 import pytest
 
 from lib import faults, rawhttp
-from lib.fake import FakeRegistry
 from lib.images import Noise, digest_of, simple
 from lib.mirror import blob_path, check_bytes, manifest_path
 from lib.process import free_port
 from lib.pushing import Pusher, with_query
+from lib.tls import make_certificate, server_context
 from lib.waiting import wait_until
 
 NAME, REPOSITORY = "one.test", "org/app"
 
 
 @pytest.fixture
-def one():
-    registry = FakeRegistry()
-    yield registry
-    registry.close()
+def one(make_fake):
+    return make_fake()
 
 
 @pytest.fixture
-def two():
-    registry = FakeRegistry()
-    yield registry
-    registry.close()
+def two(make_fake):
+    return make_fake()
 
 
 @pytest.fixture
@@ -163,15 +159,12 @@ def test_ns_that_is_nobody(mirror, fake, one, two, images, ns):
     assert mirror.metric("mirrord_upstream_requests_total") == 0
 
 
-def test_internal_ns_is_not_dialled(mirror, fake, images):
-    inner = FakeRegistry()
+def test_internal_ns_is_not_dialled(mirror, make_fake, fake, images):
+    inner = make_fake()
     inner.add_image(images[fake], REPOSITORY, "latest")
-    try:
-        assert mirror.get("/v2/org/app/manifests/latest?ns=127.0.0.1:%d" % inner.port).status == 404
-        assert mirror.get("/v2/127.0.0.1:%d/org/app/manifests/latest" % inner.port).status == 400
-        assert inner.n_connections == 0
-    finally:
-        inner.close()
+    assert mirror.get("/v2/org/app/manifests/latest?ns=127.0.0.1:%d" % inner.port).status == 404
+    assert mirror.get("/v2/127.0.0.1:%d/org/app/manifests/latest" % inner.port).status == 400
+    assert inner.n_connections == 0
 
 
 def test_pushes_do_not_look_at_ns(mirror, one, two):
@@ -442,6 +435,32 @@ def test_mount_from_the_same_address(mirror):
     # The default has no such repository.
     assert pusher.mount("org/new", digest, "org/base").status == 202
     assert pusher.mount("org/new", digest, "one.test/org/base").status == 201
+
+
+# --- TLS ------------------------------------------------------------------------------------------
+
+def test_tls_options_of_each(make_mirror, tmp_path):
+    """Whom an entry trusts is its own affair: nothing is inherited, nor used because a connection is open already."""
+    ours, theirs = make_certificate(tmp_path, "ours"), make_certificate(tmp_path, "theirs")
+    one, two = FakeRegistry(tls=server_context(ours)), FakeRegistry(tls=server_context(theirs))
+    image = simple(layers=1)
+    for registry in (one, two):
+        registry.add_image(image, REPOSITORY, "latest")
+    try:
+        mirror = make_mirror(one, MIRROR_CA_FILE=ours, MIRROR_RETRIES_MAX="0", MIRROR_UPSTREAMS=upstreams(
+            ours_test={"url": one.url, "ca_file": ours}, theirs_test={"url": two.url, "ca_file": theirs},
+            bare_test=one.url, wrong_test={"url": one.url, "ca_file": theirs},
+            open_test={"url": [one.url], "tls_verify": False}))
+        for name in ("", "ours.test/", "theirs.test/", "open.test/"):
+            read(mirror, manifest_path("latest", name + REPOSITORY), image)
+        assert one.count("/manifests/") == 3 and two.count("/manifests/") == 1
+        for name in ("bare.test/", "wrong.test/"):
+            for _ in range(2):
+                assert mirror.get(manifest_path("latest", name + REPOSITORY)).status in (502, 503)
+        assert one.count("/manifests/") == 3
+    finally:
+        one.close()
+        two.close()
 
 
 # --- times ---------------------------------------------------------------------------------------

@@ -87,6 +87,10 @@ class Corpus:
         for path, before in self.answers.items():
             for old, new in zip(before, self.ask(path)):
                 fields = [name for name in TOLD if old.get(name) != new.get(name)]
+                if fields == ["x-mirrord-origin"] and new.get("x-mirrord-origin") is None:
+                    # Memory was doubted in that moment, because Redis was lost or found: then it is not told, once.
+                    again = self.ask(path)[0 if old is before[0] else 1]
+                    fields = [name for name in TOLD if old.get(name) != again.get(name)]
                 if new.status != 200 or old.body != new.body or fields:
                     wrong.append((path, new.status, [(name, old.get(name), new.get(name)) for name in fields]))
         assert not wrong, wrong

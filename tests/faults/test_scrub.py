@@ -596,7 +596,6 @@ def test_goes_on_after_a_restart(make_mirror, kill):
     assert found["started_at"] == before["started_at"] and found["complete"], found
     assert found["blobs"] == 40, found
     assert mirror.metric("mirrord_scrub_blobs_total") == 40 - saved["blobs"]
-    # The next one begins anew.
     assert scrub(mirror)["blobs"] == 40
 
 
@@ -661,8 +660,7 @@ def test_beside_pushes_pulls_and_collections(make_mirror, fake):
     stop.set()
     for thread in threads:
         thread.join()
-    assert not failures, failures
-    assert counts[0] > 0 and counts[1] > 0
+    assert not failures and min(counts) > 0, failures
     found = scrub(mirror)
     assert found["damaged_pushed"] == 0, found
     for digest, data in blobs.items():
@@ -761,7 +759,7 @@ def test_verify_beside_a_daemon(make_mirror, fake):
 @pytest.mark.slow
 def test_verify_tells_more_than_the_daemon_takes(make_mirror):
     """At most so many are asked for one by one; then it looks at all."""
-    mirror = make_mirror(**{**ASKED, "MIRROR_SCRUB_RATE": "192KiB"})
+    mirror = make_mirror(**{**ASKED, "MIRROR_SCRUB_RATE": "64KiB"})
     blobs = fill_storage(mirror, 120, 3000)
     for digest in blobs:
         flip(mirror.blob_file(digest))

@@ -2,6 +2,7 @@
 what was pushed is told to the operator."""
 import json
 import os
+import pathlib
 import subprocess
 import threading
 import time
@@ -579,11 +580,7 @@ def test_goes_on_after_a_restart(make_mirror, kill):
     state = os.path.join(mirror.storage, "_mirrord/scrub.json")
 
     def place():
-        try:
-            with open(state) as file:
-                return json.load(file)
-        except FileNotFoundError:
-            return {}
+        return json.loads(pathlib.Path(state).read_bytes()) if os.path.exists(state) else {}
     assert post(mirror).status == 202
     wait_until(lambda: report(mirror)["blobs"] >= 5, "it is under way")
     if kill:

@@ -8,7 +8,6 @@ import threading
 import pytest
 
 from lib import faults, rawhttp
-from lib.fake import FakeRegistry
 from lib.images import Noise, digest_of, simple
 from lib.mirror import blob_path, check_bytes, manifest_path
 from lib.process import free_port

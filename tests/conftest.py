@@ -58,11 +58,11 @@ def fake():
 
 @pytest.fixture
 def make_fake():
-    """make_fake(): one more programmable upstream."""
+    """make_fake(**options): one more programmable upstream."""
     made = []
 
-    def make():
-        made.append(FakeRegistry())
+    def make(**options):
+        made.append(FakeRegistry(**options))
         return made[-1]
 
     yield make

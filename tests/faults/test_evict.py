@@ -9,7 +9,6 @@ import time
 import pytest
 
 from lib import evicting, faults
-from lib.fake import FakeRegistry
 from lib.evicting import all_digests, ask, keep, pull, report, set_limits, size_of, stored_bytes, wait_gone, wait_image, with_limits
 from lib.images import Image, Index, Noise, noise, simple
 from lib.mirror import Mirror, blob_path, check_bytes, manifest_path
@@ -90,32 +89,29 @@ def test_limits_that_cannot_be(make_mirror, fake):
 
 
 @pytest.mark.parametrize("cost", [1, 3])
-def test_cost_of_an_upstream(make_mirror, fake, cost):
+def test_cost_of_an_upstream(make_mirror, fake, make_fake, cost):
     """What comes from a registry that says it is costly stays, though it was used before everything else."""
-    dear_registry = FakeRegistry()
-    try:
-        mirror = with_limits(make_mirror, fake, settings={
-            "MIRROR_UPSTREAMS": json.dumps({"dear.test": {"url": dear_registry.url, "cost": cost}})})
-        shape = [{"file": noise(3000, seed)} for seed in range(6)]
-        dear, cheap = Image(shape[:3]), [Image(shape[3:5]), Image(shape[5:])]
-        dear_registry.add_image(dear, "org/app", "v1")
-        keep(mirror, dear, "dear.test/org/app", "v1")
-        next_second()
-        for n, image in enumerate(cheap):
-            keep(mirror, add(fake, image, "v%d" % n), REPOSITORY, "v%d" % n)
-        wait_image(mirror, "dear.test/org/app:v1")
-        for n in range(2):
-            wait_image(mirror, REPOSITORY + ":v%d" % n)
-        evicting.wait_ready(mirror)
-        assert [entry["cost"] for entry in ask(mirror, "/upstreams")[1]] == [1, cost]
-        set_limits(mirror, cache_max_size=stored_bytes(mirror) - 1, cache_high_water="100%", cache_low_water="99%")
-        mirror.wait_metric('mirrord_evicted_images_total{reason="size"}', 1)
-        wait_until(lambda: not report(mirror)["running"], lambda: report(mirror))
-        assert report(mirror)["images_total"] == 1
-        assert mirror.has_blob(dear.digest) == (cost > 1)
-        pull(mirror, dear, "dear.test/org/app", "v1")
-    finally:
-        dear_registry.close()
+    dear_registry = make_fake()
+    mirror = with_limits(make_mirror, fake, settings={
+        "MIRROR_UPSTREAMS": json.dumps({"dear.test": {"url": dear_registry.url, "cost": cost}})})
+    shape = [{"file": noise(3000, seed)} for seed in range(6)]
+    dear, cheap = Image(shape[:3]), [Image(shape[3:5]), Image(shape[5:])]
+    dear_registry.add_image(dear, "org/app", "v1")
+    keep(mirror, dear, "dear.test/org/app", "v1")
+    next_second()
+    for n, image in enumerate(cheap):
+        keep(mirror, add(fake, image, "v%d" % n), REPOSITORY, "v%d" % n)
+    wait_image(mirror, "dear.test/org/app:v1")
+    for n in range(2):
+        wait_image(mirror, REPOSITORY + ":v%d" % n)
+    evicting.wait_ready(mirror)
+    assert [entry["cost"] for entry in ask(mirror, "/upstreams")[1]] == [1, cost]
+    set_limits(mirror, cache_max_size=stored_bytes(mirror) - 1, cache_high_water="100%", cache_low_water="99%")
+    mirror.wait_metric('mirrord_evicted_images_total{reason="size"}', 1)
+    wait_until(lambda: not report(mirror)["running"], lambda: report(mirror))
+    assert report(mirror)["images_total"] == 1
+    assert mirror.has_blob(dear.digest) == (cost > 1)
+    pull(mirror, dear, "dear.test/org/app", "v1")
 
 
 def test_pushed_alone_is_too_much(make_mirror, fake):

@@ -8,7 +8,6 @@ import threading
 import pytest
 
 from lib import faults, rawhttp
-from lib.fake import FakeRegistry
 from lib.images import Noise, digest_of, simple
 from lib.mirror import blob_path, check_bytes, manifest_path
 from lib.process import free_port
@@ -440,28 +439,24 @@ def test_mount_from_the_same_address(mirror):
 
 # --- TLS ------------------------------------------------------------------------------------------
 
-def test_tls_options_of_each(make_mirror, tmp_path):
+def test_tls_options_of_each(make_mirror, make_fake, tmp_path):
     """Whom an entry trusts is its own affair: nothing is inherited, nor used because a connection is open already."""
     ours, theirs = make_certificate(tmp_path, "ours"), make_certificate(tmp_path, "theirs")
-    one, two = FakeRegistry(tls=server_context(ours)), FakeRegistry(tls=server_context(theirs))
+    one, two = make_fake(tls=server_context(ours)), make_fake(tls=server_context(theirs))
     image = simple(layers=1)
     for registry in (one, two):
         registry.add_image(image, REPOSITORY, "latest")
-    try:
-        mirror = make_mirror(one, MIRROR_CA_FILE=ours, MIRROR_RETRIES_MAX="0", MIRROR_UPSTREAMS=upstreams(
-            ours_test={"url": one.url, "ca_file": ours}, theirs_test={"url": two.url, "ca_file": theirs},
-            bare_test=one.url, wrong_test={"url": one.url, "ca_file": theirs},
-            open_test={"url": [one.url], "tls_verify": False}))
-        for name in ("", "ours.test/", "theirs.test/", "open.test/"):
-            read(mirror, manifest_path("latest", name + REPOSITORY), image)
-        assert one.count("/manifests/") == 3 and two.count("/manifests/") == 1
-        for name in ("bare.test/", "wrong.test/"):
-            for _ in range(2):
-                assert mirror.get(manifest_path("latest", name + REPOSITORY)).status in (502, 503)
-        assert one.count("/manifests/") == 3
-    finally:
-        one.close()
-        two.close()
+    mirror = make_mirror(one, MIRROR_CA_FILE=ours, MIRROR_RETRIES_MAX="0", MIRROR_UPSTREAMS=upstreams(
+        ours_test={"url": one.url, "ca_file": ours}, theirs_test={"url": two.url, "ca_file": theirs},
+        bare_test=one.url, wrong_test={"url": one.url, "ca_file": theirs},
+        open_test={"url": [one.url], "tls_verify": False}))
+    for name in ("", "ours.test/", "theirs.test/", "open.test/"):
+        read(mirror, manifest_path("latest", name + REPOSITORY), image)
+    assert one.count("/manifests/") == 3 and two.count("/manifests/") == 1
+    for name in ("bare.test/", "wrong.test/"):
+        for _ in range(2):
+            assert mirror.get(manifest_path("latest", name + REPOSITORY)).status in (502, 503)
+    assert one.count("/manifests/") == 3
 
 
 # --- times ---------------------------------------------------------------------------------------

@@ -69,10 +69,13 @@ void tags_load(struct tags *ts, struct slice repo, struct slice tag, tag_load_fn
  * tag points to cannot be kept. */
 void tags_note(struct tags *ts, struct slice repo, struct slice tag,
                const struct tag_record *record);
+/* How often a client has removed this tag; now and then that of another is counted, too. */
+uint32_t tags_removals(struct tags *ts, struct slice repo, struct slice tag);
 /* The second half: what the tag points to is kept now, and the record goes to the storage. Nothing
- * happens when the upstream has named another digest since, whose own turn comes. Any worker. */
+ * happens when the upstream has named another digest since, whose own turn comes; or when a client
+ * has removed the tag since: tags_removals before tags_note was n_removals. Any worker. */
 void tags_settle(struct tags *ts, struct slice repo, struct slice tag,
-                 const struct tag_record *record);
+                 const struct tag_record *record, uint32_t n_removals);
 /* What an upstream said: the mirrored half of the record, at once in memory and (but for
  * TAG_ABSENT) off the loop in the storage. The pushed half stays as it is, in both. Any worker. */
 void tags_put(struct tags *ts, struct slice repo, struct slice tag,

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "cache/doubts.h"
 #include "cache/errand.h"
 #include "cache/layout.h"
 #include "cache/tag.h"
@@ -40,6 +41,7 @@ struct tags {
     struct tag_share share;
     /* One per group of tags: who holds it may read a tag's file, change it, and tell the front. */
     pthread_mutex_t stripes[TAG_STRIPES];
+    struct doubts removals; /* counts those that clients removed; under the stripe */
     /* Mirrored halves are written by one errand after the other, so that what is newer is not
      * overtaken by what is older, and no pool thread waits for another. */
     pthread_mutex_t lock; /* guards first, last, and is_dropped of what is between */

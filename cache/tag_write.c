@@ -25,7 +25,8 @@ struct tag_write {
     char *repo;
     char *tag;
     struct tag_record record;
-    bool is_dropped; /* the tag was removed meanwhile; guarded by the queue's lock */
+    uint32_t n_removals; /* when memory was told */
+    bool is_dropped;     /* the tag was removed meanwhile; guarded by the queue's lock */
 };
 
 /* --- what an upstream says -------------------------------------------------------------------- */
@@ -40,7 +41,8 @@ static bool choose_locked(struct tags *ts, const struct tag_write *w, const stru
     pthread_mutex_lock(&ts->lock);
     bool is_dropped = w->is_dropped;
     pthread_mutex_unlock(&ts->lock);
-    if (is_dropped || !tag_front_is_unwritten(ts->front, k))
+    if (is_dropped || w->n_removals != doubts_now(&ts->removals, k->hash) ||
+        !tag_front_is_unwritten(ts->front, k))
         return false;
     if (!tag_front_mirrored(ts->front, k, &latest) && w->record.is_heard)
         return false;
@@ -107,7 +109,8 @@ void tags_note(struct tags *ts, struct slice repo, struct slice tag,
 }
 
 /* Puts it into the queue for the storage. What is absent is not worth a file. */
-static void queue_write(struct tags *ts, const struct tag_key *k, const struct tag_record *record)
+static void queue_write(struct tags *ts, const struct tag_key *k, const struct tag_record *record,
+                        uint32_t n_removals)
 {
     if (record->mirrored != TAG_MIRRORED || !tag_name_is_valid(k))
         return;
@@ -115,6 +118,7 @@ static void queue_write(struct tags *ts, const struct tag_key *k, const struct t
     w->repo = xmemdup0(k->repo.ptr, k->repo.len);
     w->tag = xmemdup0(k->tag.ptr, k->tag.len);
     w->record = *record;
+    w->n_removals = n_removals;
     pthread_mutex_lock(&ts->lock);
     bool was_idle = !ts->first;
     *(ts->last ? &ts->last->next : &ts->first) = w;
@@ -134,24 +138,32 @@ static void tell_others(struct tags *ts, const struct tag_key *k, const struct t
 void tags_put(struct tags *ts, struct slice repo, struct slice tag, const struct tag_record *record)
 {
     struct tag_key k = tag_front_key(ts->front, repo, tag);
+    uint32_t n_removals = doubts_now(&ts->removals, k.hash);
 
     tag_front_note(ts->front, &k, record);
     tell_others(ts, &k, record);
-    queue_write(ts, &k, record);
+    queue_write(ts, &k, record, n_removals);
+}
+
+uint32_t tags_removals(struct tags *ts, struct slice repo, struct slice tag)
+{
+    return doubts_now(&ts->removals, tag_front_key(ts->front, repo, tag).hash);
 }
 
 void tags_settle(struct tags *ts, struct slice repo, struct slice tag,
-                 const struct tag_record *record)
+                 const struct tag_record *record, uint32_t n_removals)
 {
     struct tag_key k = tag_front_key(ts->front, repo, tag);
     struct tag_record latest = *record;
 
     CHECK(record->mirrored == TAG_MIRRORED);
+    if (n_removals != doubts_now(&ts->removals, k.hash))
+        return;
     if (!tag_front_mirrored(ts->front, &k, &latest) && record->is_heard)
         return;
     if (latest.mirrored == TAG_MIRRORED && digest_equal(&latest.digest, &record->digest)) {
         tell_others(ts, &k, record);
-        queue_write(ts, &k, record);
+        queue_write(ts, &k, record, n_removals);
     }
 }
 
@@ -246,6 +258,7 @@ int tags_remove_now(struct tags *ts, struct slice repo, struct slice tag, struct
     if (!tag_name_is_valid(&k))
         return refuse_name(&k, err);
     tag_begin_change(ts, &k);
+    doubts_raise(&ts->removals, k.hash);
     int rc = remove_locked(ts, &k, NULL, DISK_DURABLE, err);
     tag_end_change(ts, &k);
     return rc;
@@ -277,6 +290,7 @@ static int remove_pointing(struct tags *ts, const struct tag_key *k, const struc
     bool is_theirs = record.mirrored == TAG_MIRRORED && digest_equal(&record.digest, d);
     bool is_ours = record.is_pushed && digest_equal(&record.pushed, d);
     if (is_ours || (is_theirs && !record.is_pushed)) {
+        doubts_raise(&ts->removals, k->hash);
         rc = remove_locked(ts, k, d, DISK_DURABLE, err);
     } else if (is_theirs) {
         rc = drop_mirrored_locked(ts, k, &record, err);

@@ -224,6 +224,7 @@ void resolve_note_outcome(struct resolver *r, struct slice repo, const struct fe
 struct tag_commit {
     const struct api *api;
     struct tag_record record;
+    uint32_t n_removals;
     size_t repo_len, tag_len;
     char repo[NAME_FULL_MAX];
     char tag[NAME_TAG_MAX];
@@ -235,7 +236,7 @@ static void on_manifest_kept(void *arg, int rc)
 
     if (rc == 0)
         tags_settle(c->api->tags, (struct slice){c->repo, c->repo_len},
-                    (struct slice){c->tag, c->tag_len}, &c->record);
+                    (struct slice){c->tag, c->tag_len}, &c->record, c->n_removals);
     free(c);
 }
 
@@ -247,6 +248,7 @@ void resolve_commit_tag(const struct api *api, struct slice repo, struct slice t
     CHECK(repo.len <= sizeof(c->repo) && tag.len <= sizeof(c->tag));
     c->api = api;
     c->record = *record;
+    c->n_removals = tags_removals(api->tags, repo, tag);
     c->repo_len = repo.len;
     memcpy(c->repo, repo.ptr, repo.len);
     c->tag_len = tag.len;

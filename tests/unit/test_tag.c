@@ -555,8 +555,8 @@ static void do_settle_late(void *arg)
 
     tags_note(ts, s->repo, s->tag, &before);
     tags_note(ts, s->repo, s->tag, &s->record);
-    tags_settle(ts, s->repo, s->tag, &s->record);
-    tags_settle(ts, s->repo, s->tag, &before);
+    tags_settle(ts, s->repo, s->tag, &s->record, 0);
+    tags_settle(ts, s->repo, s->tag, &before, 0);
 }
 
 static void test_settle_late(void **state)

@@ -3,11 +3,9 @@ import threading
 
 import pytest
 
-from lib import volume
 from lib.images import Index, digest_of, noise, simple
 from lib.mirror import blob_path, manifest_path
 from lib.pushing import Pusher
-from lib.waiting import wait_until
 
 REPO, OTHER = "library/test", "library/other"
 ABSENT = "sha256:" + "0" * 64
@@ -158,8 +156,7 @@ def test_mirrored_shows_the_upstream_again(make_mirror, fake):
     assert pusher.delete(REPO, "manifests", "latest").status == 202
     for _ in range(6):
         assert get(pusher, "latest").body == theirs.manifest
-    # What was only mirrored, and is stored, is asked for anew.
-    wait_until(lambda: volume.tag_digest(mirror.storage, REPO, "latest") == theirs.digest, "the tag is stored")
+    # What was only mirrored is asked for anew.
     n_asked = fake.count("/manifests/latest")
     assert pusher.delete(REPO, "manifests", "latest").status == 202
     assert get(pusher, "latest").body == theirs.manifest

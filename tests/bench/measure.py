@@ -94,9 +94,23 @@ def run_wrk(server, target, connections, duration_s):
     return {
         "rate": float(re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)[1]),
         "requests": int(re.search(r"(\d+) requests in", done.stdout)[1]),
-        "p99_s": in_seconds(re.search(r"99%\s+(\S+)", done.stdout)[1]),
+        "p99_s": in_seconds(re.search(r"^\s*99%\s+(\S+)$", done.stdout, re.M)[1]),
         "server_cpu_s": spent,
     }
+
+
+def take_turns(servers, target, connections, duration_s, is_odd):
+    """{key: results} of two servers, in the order A, B, B, A, or the other way round: what grows or fades meanwhile, and
+    what comes first, is the same for both."""
+    one, two = servers if is_odd else reversed(servers)
+    results = {one: [], two: []}
+    for key in (one, two, two, one):
+        results[key].append(run_wrk(servers[key], target, connections, duration_s))
+    return results
+
+
+def mean_rate(results):
+    return sum(result["rate"] for result in results) / len(results)
 
 
 def median(values):

@@ -4,7 +4,7 @@ import os
 
 from content import Failure, verify
 from lib.redis import Redis, wait_up
-from measure import run_wrk
+from measure import mean_rate, run_wrk, take_turns
 from servers import MirrorServer
 from table import Row
 
@@ -24,16 +24,6 @@ def start(bench, targets, settings):
     return server
 
 
-def take_turns(bench, servers, target, is_odd):
-    """{is Redis on: results}, in the order on, off, off, on, or the other way round: what grows or fades meanwhile, and
-    what comes first, is the same for both."""
-    order = [True, False, False, True]
-    results = {True: [], False: []}
-    for is_on in order if is_odd else [not is_on for is_on in order]:
-        results[is_on].append(run_wrk(servers[is_on], target, bench.connections[0], bench.wrk_s))
-    return results
-
-
 def check_warm(server, before):
     """What was measured is memory, with Redis there: nothing was asked of it but by the clock."""
     metrics = server.mirror.metrics()
@@ -49,12 +39,11 @@ def measure_round(bench, settings, is_odd, rows):
         servers[is_on] = start(bench, targets, settings if is_on else {})
     before = servers[True].mirror.metric(SENT)
     for target, row in rows:
-        results = take_turns(bench, servers, target, is_odd)
-        rates = {is_on: sum(result["rate"] for result in results[is_on]) / len(results[is_on]) for is_on in results}
+        results = take_turns(servers, target, bench.connections[0], bench.wrk_s, is_odd)
         for is_on, found in results.items():
             for result in found:
                 row[is_on].add("mirrord", result["rate"], result["server_cpu_s"] / result["requests"] * 1e6)
-        row["ratio"].add("mirrord", rates[True] / rates[False])
+        row["ratio"].add("mirrord", mean_rate(results[True]) / mean_rate(results[False]))
     check_warm(servers[True], before)
     for server in servers.values():
         server.stop()

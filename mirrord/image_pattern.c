@@ -8,16 +8,6 @@
 #include "base/check.h"
 #include "base/glob.h"
 
-static bool has_only(struct slice s, const char *more)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        char c = s.ptr[i];
-        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && (c == '\0' || !strchr(more, c)))
-            return false;
-    }
-    return s.len > 0;
-}
-
 static bool has_wildcard(struct slice s)
 {
     return memchr(s.ptr, '*', s.len) || memchr(s.ptr, '?', s.len);
@@ -29,7 +19,7 @@ static int read_reference(struct image_pattern *p, struct error *err)
 
     if (p->is_digest && !digest_parse(p->reference, &d))
         return error_set(err, -EINVAL, "no digest stands behind the @");
-    if (!p->is_digest && !has_only(p->reference, "ABCDEFGHIJKLMNOPQRSTUVWXYZ._-*?"))
+    if (!p->is_digest && !name_has_only(p->reference, "ABCDEFGHIJKLMNOPQRSTUVWXYZ._-*?"))
         return error_set(err, -EINVAL, "no tag can match what stands behind the colon");
     if (!p->is_digest && !has_wildcard(p->reference) && !name_is_tag(p->reference))
         return error_set(err, -EINVAL, "no tag stands behind the colon");
@@ -53,7 +43,7 @@ int image_pattern_read(struct slice text, bool is_hub, struct image_pattern *out
         p.repo.len = (size_t)(at - text.ptr);
         p.reference = (struct slice){at + 1, text.len - p.repo.len - 1};
     }
-    if (!has_only(p.repo, "._-/*?:"))
+    if (!name_has_only(p.repo, "._-/*?:"))
         return error_set(err, -EINVAL, "no repository can have such a name");
     if (p.repo.len > NAME_FULL_MAX || p.reference.len >= DIGEST_TEXT_SIZE)
         return error_set(err, -EINVAL, "too long for a name");

@@ -129,6 +129,16 @@ int name_decode(struct slice raw, bool is_path, char *out, size_t out_size)
     return (int)n;
 }
 
+bool name_has_only(struct slice s, const char *more)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.ptr[i];
+        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && (c == '\0' || !strchr(more, c)))
+            return false;
+    }
+    return s.len > 0;
+}
+
 size_t name_canonical(struct slice repo, bool is_hub, char out[NAME_HUB_SIZE])
 {
     static const struct slice LIBRARY = {"library/", 8};

@@ -25,6 +25,9 @@ bool name_is_full(struct slice s);
 /* [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127} */
 bool name_is_tag(struct slice s);
 
+/* Lower-case letters, digits and what `more` has besides; not empty. For patterns of names. */
+bool name_has_only(struct slice s, const char *more);
+
 /* Decodes %XX of `raw` into out[out_size] and returns the length. Strict: -EINVAL for an incomplete
  * or foreign escape and for control characters, encoded or not; -E2BIG when it does not fit. In a
  * path an encoded '/' is -EINVAL too: it would change the path's shape. */

@@ -2,20 +2,9 @@
 
 #include "mirrord/repo_pattern.h"
 
-#include <string.h>
-
 #include "base/check.h"
 #include "base/glob.h"
-
-static bool has_only(struct slice s, const char *more)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        char c = s.ptr[i];
-        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && (c == '\0' || !strchr(more, c)))
-            return false;
-    }
-    return s.len > 0;
-}
+#include "mirrord/name.h"
 
 /* The port of a registry in front, with which only the first of several components can end. */
 static void cut_port(struct slice *first)
@@ -34,10 +23,10 @@ bool repo_pattern_is_valid(struct slice text)
     struct slice first = slice_cut(&rest, '/');
 
     if (!rest.ptr)
-        return has_only(text, "._-*?");
+        return name_has_only(text, "._-*?");
     cut_port(&first);
-    return (first.len == 0 || has_only(first, "._-*?")) &&
-           (rest.len == 0 || has_only(rest, "._-/*?"));
+    return (first.len == 0 || name_has_only(first, "._-*?")) &&
+           (rest.len == 0 || name_has_only(rest, "._-/*?"));
 }
 
 struct repo_pattern repo_pattern_of(struct slice text, const struct registries *registries,

@@ -72,7 +72,7 @@ struct scrub {
     bool wants_pass;
     struct digest asked[ASKED_MAX];
     size_t n_asked;
-    struct scrub_report report; /* as of the last turn */
+    struct scrub_report report; /* as of the last turn; running from the moment that it is asked */
     char *bad_text;             /* as of the last walk; may be NULL */
     char *bad_tags_text;        /* the same */
 };
@@ -208,6 +208,7 @@ bool scrub_start(struct scrub *s)
     pthread_mutex_lock(&s->lock);
     bool can = s->settings.rate_bytes > 0;
     s->wants_pass = s->wants_pass || can;
+    s->report.is_running = s->report.is_running || can;
     pthread_mutex_unlock(&s->lock);
     return can;
 }
@@ -218,6 +219,7 @@ bool scrub_ask(struct scrub *s, const struct digest *d)
     bool can = s->settings.rate_bytes > 0 && s->n_asked < ASKED_MAX;
     if (can)
         s->asked[s->n_asked++] = *d;
+    s->report.is_running = s->report.is_running || can;
     pthread_mutex_unlock(&s->lock);
     return can;
 }
@@ -240,13 +242,14 @@ static void go_to(struct scrub *s, enum scrub_phase phase)
     metric_set(METRIC_SCRUB_RUNNING, phase != SCRUB_IDLE);
 }
 
-/* While links or tags are walked the number of pushed ones is being counted anew. */
+/* While links or tags are walked the number of pushed ones is being counted anew. What was asked
+ * for and has not begun is running: who asked would take the report of before for the answer. */
 static void publish(struct scrub *s)
 {
     pthread_mutex_lock(&s->lock);
     uint64_t n_bad = s->report.n_bad_pushed, n_bad_tags = s->report.n_bad_tags;
     s->report = s->desk.report;
-    s->report.is_running = s->phase != SCRUB_IDLE;
+    s->report.is_running = s->phase != SCRUB_IDLE || s->wants_pass || s->n_asked > 0;
     if (s->phase == SCRUB_WALK)
         s->report.n_bad_pushed = n_bad;
     if (s->phase == SCRUB_TAGS)

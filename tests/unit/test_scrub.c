@@ -182,6 +182,32 @@ static struct scrub_report pass(struct bench *b)
     return r;
 }
 
+/* From the asking on: whoever reads the report behind it does not see the one of before. */
+static void test_running_once_asked(void **state)
+{
+    struct bench *b = bench_open();
+    struct scrub_report r;
+    struct digest d;
+
+    (void)state;
+    put(&b->place, "blob", &d);
+    pass(b);
+    assert_true(scrub_start(b->scrub));
+    scrub_read_report(b->scrub, &r);
+    assert_true(r.is_running);
+    finish(b);
+    assert_true(scrub_ask(b->scrub, &d));
+    scrub_read_report(b->scrub, &r);
+    assert_true(r.is_running);
+    finish(b);
+    /* What is switched off is not asked. */
+    scrub_set_settings(b->scrub, &(struct scrub_settings){0});
+    assert_false(scrub_start(b->scrub));
+    scrub_read_report(b->scrub, &r);
+    assert_false(r.is_running);
+    bench_close(b);
+}
+
 /* --- whose it is ------------------------------------------------------------------------------ */
 
 static void test_whose(void **state)
@@ -705,6 +731,7 @@ static void test_json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_running_once_asked),
         cmocka_unit_test(test_whose),
         cmocka_unit_test(test_ledger),
         cmocka_unit_test(test_unknown),

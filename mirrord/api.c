@@ -311,7 +311,7 @@ void api_free(struct api **aa)
         free(s->root_body);
         free(s->ping_body);
         push_rules_free(&s->push_rules);
-        precedence_free(&s->precedence);
+        tag_rules_free(&s->precedence);
         freshness_free(&s->freshness);
         free(s);
         s = older;

@@ -46,7 +46,7 @@ struct api_snapshot {
     char *root_body; /* of GET / */
     char *ping_body; /* of GET /_ping */
     struct push_rules *push_rules;
-    struct precedence_rules *precedence;
+    struct tag_rules *precedence;
     struct freshness_rules *freshness;
 };
 

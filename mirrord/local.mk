@@ -18,6 +18,7 @@ mirrord_libmirrord_a_SOURCES = \
 	mirrord/refresh.c mirrord/refresh.h \
 	mirrord/silence.c mirrord/silence.h \
 	mirrord/repo_pattern.c mirrord/repo_pattern.h mirrord/tag_pattern.c mirrord/tag_pattern.h \
+	mirrord/tag_rules.c mirrord/tag_rules.h \
 	mirrord/privileges.c mirrord/privileges.h \
 	mirrord/scrubber.c mirrord/scrubber.h \
 	mirrord/space.c mirrord/space.h \

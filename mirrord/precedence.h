@@ -20,10 +20,9 @@
 
 #include "base/error.h"
 #include "base/slice.h"
-#include "mirrord/tag_pattern.h"
+#include "mirrord/tag_rules.h"
 
 struct api;
-struct precedence_rules;
 
 enum precedence {
     PRECEDENCE_LOCAL_FIRST,
@@ -43,13 +42,10 @@ const char *precedence_name(enum precedence p);
 
 /* 0, or -EINVAL with what is wrong with one item of the list. */
 int precedence_check(struct slice item, struct error *err);
-/* The list is NULL-terminated, or NULL: empty. Items that precedence_check refuses match nothing;
- * the configuration has refused them before. names NULL: those of the storage only. */
-struct precedence_rules *precedence_new(const char *const *list,
-                                        const struct tag_pattern_names *names);
-void precedence_free(struct precedence_rules **rules);
+/* As tag_rules_new; freed by tag_rules_free. */
+struct tag_rules *precedence_new(const char *const *list, const struct tag_pattern_names *names);
 /* NULL rules: local-first. */
-enum precedence precedence_judge(const struct precedence_rules *rules, struct slice repo,
+enum precedence precedence_judge(const struct tag_rules *rules, struct slice repo,
                                  struct slice tag);
 
 #endif

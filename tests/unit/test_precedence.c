@@ -76,8 +76,8 @@ static void test_judge(void **state)
         {"library/redis", "7", PRECEDENCE_UPSTREAM_ONLY, PRECEDENCE_LOCAL_FIRST},
         {"library/redis", "", PRECEDENCE_UPSTREAM_ONLY, PRECEDENCE_LOCAL_FIRST},
     };
-    struct precedence_rules *hub = precedence_new(LIST, &(struct tag_pattern_names){NULL, true});
-    struct precedence_rules *other = precedence_new(LIST, NULL);
+    struct tag_rules *hub = precedence_new(LIST, &(struct tag_pattern_names){NULL, true});
+    struct tag_rules *other = precedence_new(LIST, NULL);
 
     (void)state;
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
@@ -87,13 +87,13 @@ static void test_judge(void **state)
         assert_int_equal(precedence_judge(other, repo, tag), CASES[i].other);
         assert_int_equal(precedence_judge(NULL, repo, tag), PRECEDENCE_LOCAL_FIRST);
     }
-    precedence_free(&hub);
+    tag_rules_free(&hub);
     assert_null(hub);
-    precedence_free(&hub);
-    precedence_free(&other);
+    tag_rules_free(&hub);
+    tag_rules_free(&other);
     hub = precedence_new(NULL, NULL);
     assert_int_equal(precedence_judge(hub, SLICE("a"), SLICE("b")), PRECEDENCE_LOCAL_FIRST);
-    precedence_free(&hub);
+    tag_rules_free(&hub);
 }
 
 static void test_names(void **state)
@@ -106,9 +106,9 @@ static void test_names(void **state)
         const char *const list[] = {item, NULL};
         snprintf(item, sizeof(item), "a=%s", precedence_name((enum precedence)i));
         assert_int_equal(precedence_check(slice_of(item), &err), 0);
-        struct precedence_rules *rules = precedence_new(list, NULL);
+        struct tag_rules *rules = precedence_new(list, NULL);
         assert_int_equal(precedence_judge(rules, SLICE("a"), SLICE_NONE), i);
-        precedence_free(&rules);
+        tag_rules_free(&rules);
     }
 }
 

@@ -45,6 +45,7 @@ struct tags_wait {
     struct repo_names *list;
     /* Of the upstream. */
     bool is_passed;    /* it is asked */
+    bool is_absent;    /* it is not, since it has lately said that there is none */
     bool is_postponed; /* it keeps silent: it is asked if nothing is here */
     enum api_origin unasked;
     struct event *timer; /* runs out: what is here is told */
@@ -210,6 +211,10 @@ static void refuse(struct tags_wait *w, enum api_error error)
                                   .detail_value = {w->name, w->name_len},
                                   .retry_after_s = w->retry_after_s};
 
+    if (w->is_absent) {
+        api_origin_note(w->txn, API_ORIGIN_NEGATIVE);
+        info.lines = api_origin_lines(API_ORIGIN_NEGATIVE);
+    }
     api_error_reply(w->txn, error, &info);
 }
 
@@ -401,8 +406,9 @@ static void begin(struct tags_wait *w, const struct api_request *q)
     bool is_offline = api_registry_of(q->api, q->repo)->upstream && !api_can_ask(q->api, q->repo) &&
                       rule != PRECEDENCE_LOCAL_ONLY;
     w->unasked = is_offline ? API_ORIGIN_OFFLINE : API_ORIGIN_HIT;
-    w->is_passed =
-        can_ask && !resolve_is_absent(q->api->resolver, HOLD_ABSENT_TAGS, q->repo, SLICE(""));
+    w->is_absent =
+        can_ask && resolve_is_absent(q->api->resolver, HOLD_ABSENT_TAGS, q->repo, SLICE(""));
+    w->is_passed = can_ask && !w->is_absent;
     w->is_postponed = w->is_passed && !resolve_may_wait(q->api->resolver, q->repo);
     if (w->is_passed && !w->is_postponed) {
         ask_upstream(w);

@@ -329,7 +329,7 @@ def test_absences_by_kind(make, fake, kind):
         for _ in range(3):
             response = ask(mirror)
             assert response.status == 404 and response.error_code()
-            told = "mirrord; hit; detail=negative" if name == kind != "LISTS" else None
+            told = "mirrord; hit; detail=negative" if name == kind else None
             assert response.get("cache-status") == told, response.head
         since.settle(*[] if name == kind else since.requests())
         assert (len(since.requests()) >= 3) == (name != kind)

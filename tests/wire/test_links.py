@@ -202,6 +202,8 @@ def test_partial_file_of_another_repository(make_mirror, fake):
     assert response.status == 404
     check = mirror.get(blob_path(digest, SECOND), fields=[("Range", "bytes=0-99")])
     assert check.status == 404
+    # Whoever asks while the download is being denied is denied with it.
+    mirror.wait_no_fills()
     fake.behave_well()
     read(mirror, digest, SECOND)
     assert fake.sent("/%s/" % SECOND) < 150000, "it went on where the first one stopped"

@@ -35,6 +35,15 @@ def make(make_mirror, fake, redis, **settings):
     return mirror
 
 
+def make_told(make_mirror, fake, redis, **settings):
+    """One that never had the tag, and shares Redis with one that has."""
+    fake.add_image(OLD, REPOSITORY, "latest")
+    first = make(make_mirror, fake, redis, **settings)
+    assert digest_of(first) == OLD.digest
+    wait_until(lambda: redis.value(tag_key(fake)), "the tag is shared")
+    return make(make_mirror, fake, redis, **settings)
+
+
 def make_second(make_mirror, fake, redis, first, **settings):
     """Another process on the same storage."""
     return make(make_mirror, fake, redis, STORAGE_PATH=first.storage, **settings)
@@ -210,12 +219,7 @@ def test_life_below_the_floor(make_mirror, redis, fake):
 def test_within_grace_nobody_waits(make_mirror, redis, fake, time, method):
     """A mirror that never had the tag serves what another one has heard, and asks in the background; what comes of that
     is known to all."""
-    fake.add_image(OLD, REPOSITORY, "latest")
-    rule = {"MIRROR_FRESHNESS": "*=100/5000", **time.settings}
-    first = make(make_mirror, fake, redis, **rule)
-    assert digest_of(first) == OLD.digest
-    wait_until(lambda: redis.value(tag_key(fake)), "the tag is shared")
-    second = make(make_mirror, fake, redis, **rule)
+    second = make_told(make_mirror, fake, redis, MIRROR_FRESHNESS="*=100/5000", **time.settings)
     if method == "GET":
         assert digest_of(second, manifest_path(OLD.digest)) == OLD.digest
         second.wait_kept(OLD.digest)
@@ -235,12 +239,7 @@ def test_within_grace_nobody_waits(make_mirror, redis, fake, time, method):
 
 
 def test_beyond_grace_the_upstream_is_asked(make_mirror, redis, fake, time):
-    fake.add_image(OLD, REPOSITORY, "latest")
-    rule = {"MIRROR_FRESHNESS": "*=100/50", **time.settings}
-    first = make(make_mirror, fake, redis, **rule)
-    assert digest_of(first) == OLD.digest
-    wait_until(lambda: redis.value(tag_key(fake)), "the tag is shared")
-    second = make(make_mirror, fake, redis, **rule)
+    second = make_told(make_mirror, fake, redis, MIRROR_FRESHNESS="*=100/50", **time.settings)
     time.move(200)
     n_asked = fake.count("/manifests/latest")
     assert digest_of(second) == OLD.digest

@@ -30,35 +30,45 @@ static struct config *load(const char *value, const char *const *environment,
 
 static const char *const NO_ENVIRONMENT[] = {NULL};
 
-static void test_forms(void **state)
+/* The same of one that reads well, parsed. */
+static struct config *parse(const char *value, const char *const *environment,
+                            struct config_upstreams *out)
 {
     struct strbuf problems = STRBUF_INIT;
-    struct config_upstreams u;
-    struct config *c = load("\n"
-                            "      ghcr.io: https://ghcr.io/\n"
-                            "      quay.io: [https://quay.io, 'http://mirror.example:5000/quay']\n"
-                            "      corp.example:5000:\n"
-                            "        url: [https://one, {url: https://two, username: bob, "
-                            "password: 1234}, https://ONE/x]\n"
-                            "        username: alice\n"
-                            "        password: _env:CORP:hushhush\n"
-                            "        tls_verify: false\n"
-                            "        realms: auth.example, auth2.example\n"
-                            "        hosts: [corp.lan, 'corp.lan:5000']\n"
-                            "        aliases: corp\n"
-                            "        prefix: mirrors/corp\n"
-                            "        listen: '127.0.0.1:5002'\n"
-                            "        ttl: 1h\n"
-                            "        grace: 30m\n"
-                            "        keep: 7d\n"
-                            "        negative_ttl: 5\n"
-                            "        cost: 7\n",
-                            NO_ENVIRONMENT, &problems);
+    struct config *c = load(value, environment, &problems);
 
-    (void)state;
     if (!c)
         fail_msg("%s", problems.ptr);
-    config_upstreams_parse(config_str(c, OPT_MIRRORING_UPSTREAMS), &u);
+    config_upstreams_parse(config_str(c, OPT_MIRRORING_UPSTREAMS), out);
+    strbuf_fini(&problems);
+    return c;
+}
+
+static void test_forms(void **state)
+{
+    struct config_upstreams u;
+    struct config *c = parse("\n"
+                             "      ghcr.io: https://ghcr.io/\n"
+                             "      quay.io: [https://quay.io, 'http://mirror.example:5000/quay']\n"
+                             "      corp.example:5000:\n"
+                             "        url: [https://one, {url: https://two, username: bob, "
+                             "password: 1234}, https://ONE/x]\n"
+                             "        username: alice\n"
+                             "        password: _env:CORP:hushhush\n"
+                             "        tls_verify: false\n"
+                             "        realms: auth.example, auth2.example\n"
+                             "        hosts: [corp.lan, 'corp.lan:5000']\n"
+                             "        aliases: corp\n"
+                             "        prefix: mirrors/corp\n"
+                             "        listen: '127.0.0.1:5002'\n"
+                             "        ttl: 1h\n"
+                             "        grace: 30m\n"
+                             "        keep: 7d\n"
+                             "        negative_ttl: 5\n"
+                             "        cost: 7\n",
+                             NO_ENVIRONMENT, &u);
+
+    (void)state;
     assert_int_equal(u.n, 3);
     assert_string_equal(u.entries[0].host, "ghcr.io");
     assert_string_equal(u.entries[0].urls[0].url, "https://ghcr.io");
@@ -89,7 +99,6 @@ static void test_forms(void **state)
     assert_null(strstr(printed.ptr, "1234"));
     strbuf_fini(&printed);
     config_unref(&c);
-    strbuf_fini(&problems);
 }
 
 static void test_environment(void **state)
@@ -105,9 +114,7 @@ static void test_environment(void **state)
     struct config_upstreams u;
 
     (void)state;
-    struct config *c = load(" _env:MIRROR_UPSTREAMS", whole, &problems);
-    assert_non_null(c);
-    config_upstreams_parse(config_str(c, OPT_MIRRORING_UPSTREAMS), &u);
+    struct config *c = parse(" _env:MIRROR_UPSTREAMS", whole, &u);
     assert_int_equal(u.n, 2);
     config_upstreams_fini(&u);
     config_unref(&c);
@@ -122,10 +129,8 @@ static void test_environment(void **state)
     assert_null(load(" _env:MIRROR_UPSTREAMS", cut, &problems));
     assert_non_null(strstr(problems.ptr, "t.yml:4: mirroring.upstreams: "));
     assert_null(strstr(problems.ptr, "hidden"));
-    c = load(" {ghcr.io: {url: https://ghcr.io, username: u, password: '_env:GHCR_PASSWORD'}}",
-             inner, &problems);
-    assert_non_null(c);
-    config_upstreams_parse(config_str(c, OPT_MIRRORING_UPSTREAMS), &u);
+    c = parse(" {ghcr.io: {url: https://ghcr.io, username: u, password: '_env:GHCR_PASSWORD'}}",
+              inner, &u);
     assert_string_equal(u.entries[0].urls[0].password, "hidden");
     config_upstreams_fini(&u);
     config_unref(&c);
@@ -230,25 +235,20 @@ static void test_wrong(void **state)
 /* A merged key is replaced on purpose, and another port is another server. */
 static void test_not_twice(void **state)
 {
-    struct strbuf problems = STRBUF_INIT;
     struct config_upstreams u;
-    struct config *c = load("\n"
-                            "      a.io: &a {url: https://a, ttl: 1h}\n"
-                            "      b.io: {<<: *a, url: https://b}\n"
-                            "      a.io:80: http://a:80\n",
-                            NO_ENVIRONMENT, &problems);
+    struct config *c = parse("\n"
+                             "      a.io: &a {url: https://a, ttl: 1h}\n"
+                             "      b.io: {<<: *a, url: https://b}\n"
+                             "      a.io:80: http://a:80\n",
+                             NO_ENVIRONMENT, &u);
 
     (void)state;
-    if (!c)
-        fail_msg("%s", problems.ptr);
-    config_upstreams_parse(config_str(c, OPT_MIRRORING_UPSTREAMS), &u);
     assert_int_equal(u.n, 3);
     assert_string_equal(u.entries[1].urls[0].url, "https://b");
     assert_int_equal(u.entries[1].values[UPSTREAM_TTL].number, 3600000);
     assert_string_equal(config_warnings(c), "");
     config_upstreams_fini(&u);
     config_unref(&c);
-    strbuf_fini(&problems);
 }
 
 /* What reads well and cannot be. */

@@ -197,10 +197,13 @@ class Containerd(Client):
     push_all = push
 
     def run(self, name, *command):
-        """What it prints goes into a file: from a program that ends at once, ctr may lose it on its way through pipes."""
+        """What it prints goes into a file: from a program that ends at once, ctr may lose it on its way through pipes.
+
+        runc knows the containers of all containerds of the machine by their ids only.
+        """
         output = self.scratch()
-        self.ctr("run", "--rm", "--snapshotter", "native", "--log-uri", "file://" + output, "docker.io/" + name, "test",
-                 *command)
+        self.ctr("run", "--rm", "--snapshotter", "native", "--log-uri", "file://" + output, "docker.io/" + name,
+                 os.path.basename(self.state), *command)
         with open(output) as written:
             return written.read()
 

@@ -8,6 +8,7 @@ import pytest
 from lib.images import Noise
 from lib.mirror import blob_path, check_bytes, is_sanitized
 from lib.rawhttp import Client
+from lib.waiting import wait_until
 
 N_IDLE = 10000
 
@@ -35,7 +36,8 @@ def test_10000_idle_connections(many_descriptors, make_mirror):
             if n % 10 == 0:
                 assert client.get("/v2/").status == 200
         assert mirror.get("/v2/").status == 200
-        assert mirror.metric("mirrord_http_connections_open") >= N_IDLE
+        # The last of them may wait in the kernel still, for the other worker.
+        wait_until(lambda: mirror.metric("mirrord_http_connections_open") >= N_IDLE, "all are accepted")
         if not is_sanitized():
             per_connection = (mirror.rss_bytes() - rss) / N_IDLE
             assert per_connection < 2048, "an idle connection costs %d bytes" % per_connection

@@ -22,12 +22,20 @@ LIMITS = ["remount /, flags", "error setting rlimit", "mount /, flags", "cgroup 
 BUSYBOX = "/bin/busybox"
 
 
-def run(command, env=None, timeout_s=300, check=True):
-    """Output of a command; a failure shows all it said."""
+def run_to_the_end(command, env=None, timeout_s=300):
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-    result = subprocess.run([str(word) for word in command], env={**kept, **(env or {})}, stdin=subprocess.DEVNULL,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout_s)
-    if check and result.returncode != 0:
+    return subprocess.run([str(word) for word in command], env={**kept, **(env or {})}, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout_s)
+
+
+def succeeds(command, env=None):
+    return run_to_the_end(command, env).returncode == 0
+
+
+def run(command, env=None, timeout_s=300):
+    """Output of a command; a failure shows all it said."""
+    result = run_to_the_end(command, env, timeout_s)
+    if result.returncode != 0:
         for limit in LIMITS:
             if limit in result.stdout:
                 pytest.skip("this machine does not permit it: " + result.stdout[-200:].strip())
@@ -129,9 +137,7 @@ class Docker(Client):
             "--ip-forward=false", "--ip-masq=false", "--storage-driver=vfs", "--registry-mirror=" + self.url,
             "--insecure-registry=127.0.0.0/8"], self.path("log"))
         try:
-            self.process.wait_ready(lambda: subprocess.run(
-                ["docker", "version"], env={**os.environ, **self.environment}, capture_output=True).returncode == 0,
-                "answers")
+            self.process.wait_ready(lambda: succeeds(["docker", "version"], self.environment), "answers")
         except AssertionError:
             if "permission denied" in self.process.log() or "operation not permitted" in self.process.log():
                 pytest.skip("dockerd is not permitted here: " + self.process.log()[-300:])
@@ -178,11 +184,11 @@ class Containerd(Client):
             # Port 1 refuses: a pull that works came through the mirror.
             config.write('server = "http://127.0.0.1:1"\n[host."%s"]\n  capabilities = ["pull", "resolve"]\n' % self.url)
         self.process = Process(["containerd", "-c", self.path("config.toml")], self.path("log"))
-        self.process.wait_ready(lambda: "version" in self.ctr("version", check=False).lower()
-                                and os.path.exists(self.path("s")), "answers")
+        # It tells its own version also when nobody answers; then it fails.
+        self.process.wait_ready(lambda: succeeds(["ctr", "-a", self.path("s"), "version"]), "answers")
 
-    def ctr(self, *arguments, check=True):
-        return run(["ctr", "-a", self.path("s"), *arguments], check=check)
+    def ctr(self, *arguments):
+        return run(["ctr", "-a", self.path("s"), *arguments])
 
     def pull(self, name, *arguments):
         self.ctr("images", "pull", "--snapshotter", "native", "--hosts-dir", self.path("hosts"), *arguments,
